@@ -1,0 +1,1 @@
+"""Metering, rating, ledger, credit and invoices."""

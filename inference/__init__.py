@@ -1,0 +1,1 @@
+"""Running calls: gateway, workers, engines, jobs, training and evaluation."""

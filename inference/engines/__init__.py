@@ -1,0 +1,1 @@
+"""Engines: the only place where torch lives. They know neither Django nor the shop."""

@@ -1,0 +1,1 @@
+"""Listings, versions, plans, subscriptions, entitlement and the catalogue."""

@@ -1,0 +1,1 @@
+"""Identity: users, organisations, memberships and API keys."""

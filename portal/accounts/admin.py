@@ -1,0 +1,59 @@
+"""Operators' view of identities."""
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+
+from portal.accounts.models import ApiKey, Membership, Organisation, User
+from portal.kit import epochs
+
+
+class MembershipInline(TabularInline):  # type: ignore[misc]
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["user"]
+
+
+@admin.register(User)
+class UserAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ["email", "name", "is_staff", "is_active", "date_joined"]
+    list_filter = ["is_staff", "is_active"]
+    search_fields = ["email", "name"]
+    ordering = ["-date_joined"]
+    fields = ["email", "name", "is_active", "is_staff", "is_superuser", "groups", "last_login", "date_joined"]
+    readonly_fields = ["last_login", "date_joined"]
+
+
+@admin.register(Organisation)
+class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ["slug", "name", "kind", "created_at", "standing"]
+    list_filter = ["kind", "suspended_at"]
+    search_fields = ["slug", "name"]
+    ordering = ["-created_at"]
+    readonly_fields = ["created_at", "personal_of"]
+    inlines = [MembershipInline]
+
+    @admin.display(description="standing")
+    def standing(self, organisation: Organisation) -> str:
+        return format_html("suspended {}", organisation.suspended_at) if organisation.suspended_at else "good"
+
+    def save_model(self, request: HttpRequest, obj: Organisation, form: object, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        epochs.bump("organisation", obj.pk)
+
+
+@admin.register(ApiKey)
+class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ["name", "organisation", "scopes", "last_four", "created_at", "expires_at", "revoked_at"]
+    search_fields = ["name", "organisation__slug", "last_four"]
+    ordering = ["-created_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
+        return False

@@ -1,0 +1,156 @@
+"""The control API of identities: organisations, members and API keys."""
+
+from typing import Any
+from uuid import UUID
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.generics import get_object_or_404
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from portal.accounts import api_keys, membership
+from portal.accounts.auth import acting_organisation
+from portal.accounts.models import ApiKey, Membership, Organisation, Role, Scope, User
+from portal.kit.errors import NotFound
+
+
+class OrganisationSerializer(serializers.ModelSerializer[Organisation]):
+    class Meta:
+        model = Organisation
+        fields = ["id", "slug", "name", "kind", "created_at"]
+        read_only_fields = ["id", "created_at"]
+
+
+class MemberSerializer(serializers.ModelSerializer[Membership]):
+    email = serializers.EmailField(source="user.email")
+
+    class Meta:
+        model = Membership
+        fields = ["id", "email", "role", "created_at"]
+        read_only_fields = ["id", "created_at"]
+
+
+class RoleSerializer(serializers.Serializer[Any]):
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), allow_empty=False)
+
+    class Meta:
+        model = ApiKey
+        fields = ["id", "name", "scopes", "last_four", "created_at", "expires_at", "revoked_at"]
+        read_only_fields = ["id", "last_four", "created_at", "revoked_at"]
+
+
+class IssuedKeySerializer(ApiKeySerializer):
+    key = serializers.CharField(read_only=True, help_text="Shown this once.")
+
+    class Meta(ApiKeySerializer.Meta):
+        fields = [*ApiKeySerializer.Meta.fields, "key"]
+
+
+def user_of(request: Request) -> User:
+    """The authenticated user; permissions have refused everyone else."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+class OrganisationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Organisation]):
+    """The caller's organisations. An API key sees its own organisation alone."""
+
+    serializer_class = OrganisationSerializer
+    lookup_field = "slug"
+
+    def get_queryset(self) -> QuerySet[Organisation]:
+        if getattr(self, "swagger_fake_view", False):
+            return Organisation.objects.none()
+        mine = Organisation.objects.filter(members=user_of(self.request))
+        if isinstance(self.request.auth, ApiKey):
+            mine = mine.filter(pk=self.request.auth.organisation_id)
+        return mine
+
+    @extend_schema(request=OrganisationSerializer, responses={201: OrganisationSerializer})
+    def create(self, request: Request) -> Response:
+        given = OrganisationSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        organisation = membership.open_organisation(user_of(request), **given.validated_data)
+        return Response(OrganisationSerializer(organisation).data, status=201)
+
+
+class MemberList(APIView):
+    """Members of one of the caller's organisations."""
+
+    @extend_schema(operation_id="members_list", responses=MemberSerializer(many=True))
+    def get(self, request: Request, slug: str) -> Response:
+        organisation = find_organisation(request, slug)
+        members = organisation.memberships.select_related("user").order_by("created_at")
+        return Response(MemberSerializer(members, many=True).data)
+
+    @extend_schema(operation_id="members_add", request=MemberSerializer, responses={201: MemberSerializer})
+    def post(self, request: Request, slug: str) -> Response:
+        organisation = find_organisation(request, slug)
+        given = MemberSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        added = membership.add(
+            organisation, by=user_of(request), email=given.validated_data["user"]["email"],
+            role=given.validated_data["role"],
+        )  # fmt: skip
+        return Response(MemberSerializer(added).data, status=201)
+
+
+class MemberDetail(APIView):
+    """One membership: change its role or end it."""
+
+    @extend_schema(operation_id="members_change", request=RoleSerializer, responses=MemberSerializer)
+    def patch(self, request: Request, slug: str, member_id: UUID) -> Response:
+        given = RoleSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        changed = membership.change_role(
+            find_organisation(request, slug), by=user_of(request), membership_id=member_id,
+            role=given.validated_data["role"],
+        )  # fmt: skip
+        return Response(MemberSerializer(changed).data)
+
+    @extend_schema(operation_id="members_remove", responses={204: None})
+    def delete(self, request: Request, slug: str, member_id: UUID) -> Response:
+        membership.remove(find_organisation(request, slug), by=user_of(request), membership_id=member_id)
+        return Response(status=204)
+
+
+class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ApiKey]):
+    """API keys of the organisation that the caller acts for."""
+
+    serializer_class = ApiKeySerializer
+
+    def get_queryset(self) -> QuerySet[ApiKey]:
+        if getattr(self, "swagger_fake_view", False):
+            return ApiKey.objects.none()
+        return ApiKey.objects.filter(organisation=acting_organisation(self.request))
+
+    @extend_schema(request=ApiKeySerializer, responses={201: IssuedKeySerializer})
+    def create(self, request: Request) -> Response:
+        given = ApiKeySerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        key, text = api_keys.issue(acting_organisation(request), by=user_of(request), **given.validated_data)
+        return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
+
+    @extend_schema(responses=ApiKeySerializer)
+    def destroy(self, request: Request, pk: str) -> Response:
+        key = get_object_or_404(self.get_queryset(), pk=pk)
+        revoked = api_keys.revoke(acting_organisation(request), by=user_of(request), key_id=key.pk)
+        return Response(ApiKeySerializer(revoked).data)
+
+
+def find_organisation(request: Request, slug: str) -> Organisation:
+    """One of the caller's organisations. Raises `NotFound` for all others."""
+    organisation = Organisation.objects.filter(slug=slug).first()
+    if organisation is None:
+        raise NotFound(what="organisation")
+    if isinstance(request.auth, ApiKey) and request.auth.organisation_id != organisation.pk:
+        raise NotFound(what="organisation")
+    membership.require(user_of(request), organisation, "view")
+    return organisation

@@ -1,0 +1,37 @@
+"""Authentication of the control API: an API key with scope `manage`, or the browser's session."""
+
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+
+from portal.accounts import api_keys, current
+from portal.accounts.models import ApiKey, Organisation, Scope, User
+from portal.kit.errors import NotFound
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """`Authorization: Bearer mk_...`. Acts as the user who made the key, for the key's organisation."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            return None
+        key = api_keys.find(text.strip())
+        if key is None or not key.created_by.is_active:
+            raise AuthenticationFailed("The API key is unknown, expired or revoked.", code="invalid_api_key")
+        if Scope.MANAGE not in key.scopes:
+            raise PermissionDenied("This key has no scope `manage`. Make one that has.", code="scope_missing")
+        return key.created_by, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def acting_organisation(request: Request) -> Organisation:
+    """For whom an authenticated API request acts. Raises `NotFound` if the user has no organisation left."""
+    if isinstance(request.auth, ApiKey):
+        return request.auth.organisation
+    organisation = current.find(request._request)
+    if organisation is None:
+        raise NotFound(what="organisation")
+    return organisation

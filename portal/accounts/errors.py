@@ -1,0 +1,18 @@
+"""What can go wrong with identities."""
+
+from portal.kit.errors import Conflict, NotFound
+
+
+class SlugTaken(Conflict):
+    code = "slug_taken"
+    message = "The name {slug} is taken. Choose another."
+
+
+class LastOwner(Conflict):
+    code = "last_owner"
+    message = "An organisation needs an owner. Make someone else an owner first."
+
+
+class NotAMember(NotFound):
+    code = "no_such_user"
+    message = "No user has the address {email}. Ask them to sign up first."

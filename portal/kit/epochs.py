@@ -1,0 +1,30 @@
+"""Epochs: a counter in Redis per cached fact. Who changes a fact bumps it; who cached it compares.
+
+Admission compares the epochs of key, organisation, subscription and listing in one script, so a change
+stops the next call in every process, however long that process keeps its cache.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+from uuid import UUID
+
+from django.db import transaction
+
+from portal.kit import redis
+
+Fact = Literal["key", "organisation", "subscription", "listing"]
+
+
+def name(fact: Fact, identity: UUID) -> str:
+    """The Redis key of an epoch."""
+    return f"epoch:{fact}:{identity.hex}"
+
+
+def bump(fact: Fact, identity: UUID) -> None:
+    """Invalidate every cached copy of the fact, once the current transaction has committed."""
+    transaction.on_commit(lambda: redis.client().incr(name(fact, identity)))
+
+
+def read(names: Sequence[str]) -> list[int]:
+    """Present values, 0 where none was ever bumped. Read them BEFORE the facts that they guard."""
+    return [int(value or 0) for value in redis.client().mget(names)]
