@@ -1,0 +1,1 @@
+"""Embeddings and classification: one forward pass per item, many items per pass."""
