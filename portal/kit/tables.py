@@ -1,0 +1,175 @@
+"""Tables of database rows: search, filter, sort, keyset pages and CSV, all from the query string."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import attrgetter, or_
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from django.core import signing
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db.models import Q, QuerySet
+from django.http import QueryDict
+
+Kind = Literal["text", "code", "number", "money", "time", "size", "duration", "state"]
+NUMERIC: frozenset[Kind] = frozenset({"number", "money", "size", "duration"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`name` is an attribute path on the row. `sort` is the field to order by: never null, "" for unsortable.
+    `template` draws the cell in place of `kind` and is given `row` and `value`.
+    """
+
+    name: str
+    label: str
+    kind: Kind = "text"
+    sort: str = ""
+    template: str = ""
+
+    @property
+    def is_numeric(self) -> bool:
+        return self.kind in NUMERIC
+
+    def value(self, row: Any) -> Any:
+        found = attrgetter(self.name)(row)
+        return found() if callable(found) else found
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A select over the table: `field` is compared with the chosen key."""
+
+    name: str
+    label: str
+    field: str
+    options: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A column's heading: the link that sorts by it, and how it sorts now."""
+
+    column: Column
+    url: str
+    direction: Literal["", "ascending", "descending"]
+
+
+class Table:
+    """One page of `rows` under what the query string asks. Unknown sorts, choices and cursors are ignored.
+
+    Pages are by keyset: a cursor is the last row's (sort value, id), so a late page costs as little as the
+    first and rows that arrive meanwhile shift nothing.
+    """
+
+    def __init__(
+        self, rows: QuerySet[Any], columns: Sequence[Column], *, query: QueryDict, order: str = "-created_at",
+        search: Sequence[str] = (), choices: Sequence[Choice] = (), size: int = 25,
+    ) -> None:  # fmt: skip
+        self.columns, self.choices, self.search = columns, choices, search
+        self._query, self._default, self._size = query, order, size
+        self._rows = self._narrowed(rows)
+
+    @property
+    def text(self) -> str:
+        return self._query.get("q", "").strip()
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.text or self.chosen)
+
+    @cached_property
+    def chosen(self) -> Mapping[str, str]:
+        """The valid choices made, by name."""
+        asked = ((choice, self._query.get(choice.name, "")) for choice in self.choices)
+        return {choice.name: value for choice, value in asked if value in dict(choice.options)}
+
+    @cached_property
+    def order(self) -> str:
+        """The field ordered by, with "-" for descending."""
+        asked = self._query.get("sort", "")
+        sortable = {column.sort for column in self.columns if column.sort}
+        return asked if asked.removeprefix("-") in sortable else self._default
+
+    @property
+    def heads(self) -> list[Head]:
+        return [self._head(column) for column in self.columns]
+
+    @cached_property
+    def page(self) -> list[Any]:
+        return self._fetched[: self._size]
+
+    @property
+    def next_url(self) -> str:
+        if len(self._fetched) <= self._size:
+            return ""
+        last = self.page[-1]
+        key = [attrgetter(self._field.replace("__", "."))(last), last.pk]
+        return self.url(after=signing.dumps(key, serializer=_Cursor, compress=True))
+
+    @property
+    def first_url(self) -> str:
+        """Where the first page is, if this is a later one."""
+        return self.url(after=None) if self._cursor else ""
+
+    @property
+    def csv_url(self) -> str:
+        return self.url(after=None, format="csv")
+
+    def url(self, **changes: str | None) -> str:
+        """This table's query string with some keys changed; None removes one."""
+        kept = {name: value for name, value in self._query.items() if name not in ("format", *changes)}
+        return "?" + urlencode(kept | {name: value for name, value in changes.items() if value is not None})
+
+    def every(self, limit: int) -> QuerySet[Any]:
+        """All filtered rows in order, for an export."""
+        return self._ordered(self._rows)[:limit]
+
+    @property
+    def _field(self) -> str:
+        return self.order.removeprefix("-")
+
+    @cached_property
+    def _cursor(self) -> list[Any] | None:
+        try:
+            return list(signing.loads(self._query.get("after", ""), serializer=_Cursor))
+        except (signing.BadSignature, TypeError):
+            return None
+
+    @cached_property
+    def _fetched(self) -> list[Any]:
+        rows = self._ordered(self._rows)
+        if self._cursor:
+            value, pk = self._cursor
+            past = "lt" if self.order.startswith("-") else "gt"
+            rows = rows.filter(Q(**{f"{self._field}__{past}": value}) | Q(**{self._field: value, f"pk__{past}": pk}))
+        return list(rows[: self._size + 1])
+
+    def _ordered(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        return rows.order_by(self.order, "-pk" if self.order.startswith("-") else "pk")
+
+    def _narrowed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
+        if self.text and self.search:
+            rows = rows.filter(reduce(or_, (Q(**{f"{field}__icontains": self.text}) for field in self.search)))
+        fields = {choice.name: choice.field for choice in self.choices}
+        return rows.filter(**{fields[name]: value for name, value in self.chosen.items()})
+
+    def _head(self, column: Column) -> Head:
+        if not column.sort:
+            return Head(column, "", "")
+        mine = self._field == column.sort
+        descending = self.order.startswith("-")
+        flipped = column.sort if mine and descending else f"-{column.sort}" if mine or column.is_numeric else column.sort
+        direction: Literal["", "ascending", "descending"] = "" if not mine else "descending" if descending else "ascending"
+        return Head(column, self.url(sort=flipped, after=None), direction)
+
+
+class _Cursor:
+    """Times, ids and decimals leave as text; the database turns them back."""
+
+    def dumps(self, value: Any) -> bytes:
+        return DjangoJSONEncoder().encode(value).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return signing.JSONSerializer().loads(data)

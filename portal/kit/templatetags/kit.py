@@ -1,0 +1,117 @@
+"""What every page draws: icons, money, numbers, times, charts and table cells."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.template.context import RequestContext
+from django.template.loader import render_to_string
+from django.templatetags.static import static
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+from django.utils.translation import gettext as _
+
+from portal.kit import clock, figures
+from portal.kit.money import Money
+from portal.kit.tables import Column
+
+register = template.Library()
+register.filter("compact", figures.compact)
+register.filter("size", figures.size_text)
+register.filter("duration", figures.duration_text)
+register.filter("percent", figures.percent_text)
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """An icon of the sprite: decoration unless it has a label."""
+    url = f"{static('dist/icons.svg')}#{name}"
+    if label:
+        return format_html('<svg class="icon" role="img" aria-label="{}"><use href="{}"/></svg>', label, url)
+    return format_html('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}"/></svg>', url)
+
+
+@register.simple_tag
+def money(amount: int | Money, currency: str = "USD", *, code: bool = True) -> SafeString:
+    """Micro-minor units as `$1.20 USD`, the exact amount on hover; `code=False` where a heading names it."""
+    value = amount if isinstance(amount, Money) else Money(amount, currency)
+    text = figures.money_text(value)
+    tail = format_html('<span class="currency">{}</span>', value.currency) if code else ""
+    return format_html(
+        '<data class="money nowrap" value="{}" title="{}">{}{}</data>', value.amount, str(value), text, tail
+    )
+
+
+@register.filter
+def thousands(value: int | None) -> str:
+    """`1,234,567`."""
+    return "–" if value is None else number_format(value, force_grouping=True)
+
+
+@register.simple_tag
+def when(moment: datetime | None, style: str = "short") -> SafeString:
+    """A time that the browser puts into the reader's zone. Styles: short, exact, date, ago."""
+    if moment is None:
+        return format_html('<span class="faint">–</span>')
+    moment = moment.astimezone(UTC)
+    utc = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+    text = ago(moment) if style == "ago" else f"{moment:%Y-%m-%d}" if style == "date" else utc
+    return format_html(
+        '<time datetime="{}" title="{}" data-as="{}" class="nowrap">{}</time>', moment.isoformat(), utc, style, text
+    )
+
+
+def ago(moment: datetime) -> str:
+    """`3 minutes ago` or `in 3 minutes`."""
+    if moment > clock.now():
+        return _("in %(span)s") % {"span": timeuntil(moment, depth=1)}
+    return _("%(span)s ago") % {"span": timesince(moment, depth=1)}
+
+
+@register.simple_tag(takes_context=True)
+def cell(context: RequestContext, column: Column, row: Any) -> SafeString:
+    """One table cell's content, by the column's template or kind."""
+    value = column.value(row)
+    if column.template:
+        return render_to_string(column.template, context.flatten() | {"row": row, "value": value})
+    if value is None or value == "":
+        return format_html('<span class="faint">–</span>')
+    return _draw(column, value)
+
+
+def _draw(column: Column, value: Any) -> SafeString:
+    match column.kind:
+        case "time":
+            return when(value)
+        case "money":
+            return money(value, code=False)
+        case "number":
+            return format_html("{}", thousands(value))
+        case "size":
+            return format_html("{}", figures.size_text(value))
+        case "duration":
+            return format_html("{}", figures.duration_text(value))
+        case "code":
+            return format_html("<code>{}</code>", value)
+        case "state":
+            return status(str(value))
+        case _:
+            return format_html("{}", value)
+
+
+_TONES = {
+    "live": "good", "ready": "good", "active": "good", "succeeded": "good", "loaded": "good",
+    "checking": "accent", "loading": "accent", "draft": "", "cold": "", "ended": "", "revoked": "", "expired": "warn",
+    "degraded": "warn", "cancelled": "warn", "refused": "bad", "failed": "bad", "down": "bad", "withdrawn": "bad",
+}  # fmt: skip
+
+
+@register.simple_tag
+def status(name: str, label: str = "") -> SafeString:
+    """A state as a badge with a dot; the word carries the meaning, the colour only helps."""
+    tone = _TONES.get(name, "")
+    hollow = " badge-hollow" if name in ("cold", "draft", "ended", "revoked") else ""
+    classes = f"badge badge-dot{hollow}" + (f" badge-{tone}" if tone else "")
+    return format_html('<span class="{}">{}</span>', classes, label or _(name.replace("_", " ").capitalize()))

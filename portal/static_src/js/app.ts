@@ -1,0 +1,39 @@
+import htmx from "htmx.org";
+import { watchCopying } from "./elements/copy.ts";
+import { watchDialogs } from "./elements/dialogs.ts";
+import { openOnWideScreens, watchMenus } from "./elements/menus.ts";
+import { watchTabs } from "./elements/tabs.ts";
+import { watchThemeMenu } from "./elements/theme-menu.ts";
+import { localiseTimes, watchTimes } from "./elements/times.ts";
+
+htmx.config.includeIndicatorCSS = false;
+
+document.addEventListener("DOMContentLoaded", () => {
+  watchThemeMenu();
+  watchCopying();
+  watchTimes();
+  watchTabs();
+  watchDialogs();
+  watchMenus();
+  openOnWideScreens();
+});
+
+document.addEventListener("htmx:config:request", (event) => {
+  const context = (event as CustomEvent).detail.ctx;
+  const token = document.querySelector<HTMLMetaElement>("meta[name=csrf-token]")?.content;
+  if (token && context.request.method !== "GET") context.request.headers["X-CSRFToken"] = token;
+});
+
+// A page behind a sign-in must not land inside a fragment.
+document.addEventListener("htmx:before:swap", (event) => {
+  const response = (event as CustomEvent).detail.ctx?.response?.raw as Response | undefined;
+  if (response?.redirected && new URL(response.url).pathname.startsWith("/accounts/login")) {
+    event.preventDefault();
+    location.assign(response.url);
+  }
+});
+
+document.addEventListener("htmx:after:swap", () => {
+  localiseTimes(document);
+  document.dispatchEvent(new CustomEvent("mercato:swapped"));
+});

@@ -1,0 +1,35 @@
+// <time datetime> in the reader's zone and language; the server wrote UTC, which stays as the tooltip.
+
+const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
+  ["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity],
+];
+
+export function relative(moment: Date, now = Date.now()): string {
+  let amount = (moment.getTime() - now) / 1000;
+  const format = new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" });
+  for (const [unit, size] of UNITS) {
+    if (Math.abs(amount) < size) return format.format(Math.round(amount), unit);
+    amount /= size;
+  }
+  return "";
+}
+
+function absolute(moment: Date, style: string): string {
+  const options: Intl.DateTimeFormatOptions =
+    style === "date" ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: style === "exact" ? "medium" : "short" };
+  return new Intl.DateTimeFormat(document.documentElement.lang, options).format(moment);
+}
+
+export function localiseTimes(root: ParentNode): void {
+  for (const element of root.querySelectorAll<HTMLTimeElement>("time[data-as]")) {
+    const moment = new Date(element.dateTime);
+    if (Number.isNaN(moment.getTime())) continue;
+    const style = element.dataset.as ?? "";
+    element.textContent = style === "ago" ? relative(moment) : absolute(moment, style);
+  }
+}
+
+export function watchTimes(): void {
+  localiseTimes(document);
+  setInterval(() => localiseTimes(document), 30_000);
+}

@@ -1,0 +1,43 @@
+// One request to the data plane: JSON, or server-sent events as they arrive.
+import type { Config } from "./config.ts";
+
+export class Refusal extends Error {
+  constructor(message: string, readonly status: number) {
+    super(message);
+  }
+}
+
+export async function post(config: Config, body: unknown, signal: AbortSignal): Promise<Response> {
+  const response = await fetch(config.endpoint, {
+    method: "POST",
+    headers: { "Content-Type": "application/json", ...config.headers },
+    credentials: "same-origin",
+    body: JSON.stringify(body),
+    signal,
+  });
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => null);
+  const message = problem?.error?.message ?? problem?.detail ?? `${config.words.failed} (${response.status})`;
+  throw new Refusal(message, response.status);
+}
+
+// Yields each event's data until [DONE]. Comment lines are keep-alives.
+export async function* events(response: Response): AsyncGenerator<Record<string, any>> {
+  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    rest += value;
+    const blocks = rest.split(/\r?\n\r?\n/);
+    rest = blocks.pop() ?? "";
+    for (const block of blocks) {
+      const data = block.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart()).join("\n");
+      if (data === "[DONE]") return;
+      if (!data) continue;
+      const event = JSON.parse(data);
+      if (event.error) throw new Refusal(event.error.message, 0);
+      yield event;
+    }
+  }
+}

@@ -1,0 +1,89 @@
+// Image and text classification through /v1/predictions: labels with their scores.
+import { inUnit } from "../elements/numbers.ts";
+import { post } from "./call.ts";
+import { showCode } from "./code.ts";
+import type { Config } from "./config.ts";
+import { find } from "./config.ts";
+import { Runner } from "./run.ts";
+
+interface Score { label: string; score: number }
+
+function drawScores(host: HTMLElement, scores: Score[]): void {
+  const rows = [...scores].sort((a, b) => b.score - a.score).slice(0, 10).map(({ label, score }) => {
+    const row = Object.assign(document.createElement("div"), { className: "meterbar" });
+    const bar = Object.assign(document.createElement("progress"), { className: "progress", max: 1, value: score });
+    bar.setAttribute("aria-label", label);
+    const name = Object.assign(document.createElement("span"), { className: "truncate", textContent: label, title: label });
+    row.append(name, bar, Object.assign(document.createElement("span"), { className: "tabular", textContent: inUnit(score * 100, "%") }));
+    return row;
+  });
+  host.replaceChildren(...rows);
+}
+
+// The answer is a list of scores, or one such list for each input.
+function scoresOf(output: unknown): Score[] {
+  const first = Array.isArray(output) && Array.isArray(output[0]) ? output[0] : output;
+  const list = Array.isArray(first) ? first : ((first as { scores?: Score[] })?.scores ?? []);
+  return list as Score[];
+}
+
+async function predict(root: HTMLElement, config: Config, input: object, signal: AbortSignal) {
+  const waiting = { ...config, headers: { ...config.headers, Prefer: "wait" } };
+  const answer = await (await post(waiting, { model: config.model, input }, signal)).json();
+  if (answer.error) throw new Error(answer.error.message ?? answer.error);
+  drawScores(find(root, "result"), scoresOf(answer.output));
+  return answer.usage;
+}
+
+export function startTextClassification(root: HTMLElement, config: Config): void {
+  const runner = new Runner(root, config);
+  const input = find<HTMLTextAreaElement>(root, "input");
+  const refreshCode = () => showCode(root, config, "/predictions", { model: config.model, input: { text: input.value.trim() } });
+  find(root, "form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const text = input.value.trim();
+    if (text) void runner.run((signal) => predict(root, config, { text }, signal));
+  });
+  input.addEventListener("input", refreshCode);
+  refreshCode();
+}
+
+function readAsDataUrl(file: Blob): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+}
+
+export function startImageClassification(root: HTMLElement, config: Config): void {
+  const runner = new Runner(root, config);
+  const zone = find(root, "dropzone");
+  const preview = find<HTMLImageElement>(root, "preview");
+  let image = "";
+
+  const classify = () => {
+    if (image) void runner.run((signal) => predict(root, config, { image }, signal));
+  };
+  const take = async (file: Blob | undefined | null) => {
+    if (!file?.type.startsWith("image/")) return;
+    image = await readAsDataUrl(file);
+    preview.src = image;
+    preview.hidden = false;
+    classify();
+  };
+  find<HTMLInputElement>(root, "file").addEventListener("change", (event) => void take((event.target as HTMLInputElement).files?.[0]));
+  for (const type of ["dragover", "dragleave", "drop"] as const) {
+    zone.addEventListener(type, (event) => {
+      event.preventDefault();
+      zone.toggleAttribute("data-over", type === "dragover");
+      if (type === "drop") void take(event.dataTransfer?.files[0]);
+    });
+  }
+  for (const sample of root.querySelectorAll<HTMLImageElement>("[data-sample] img")) {
+    sample.closest("button")?.addEventListener("click", async () => take(await (await fetch(sample.src)).blob()));
+  }
+  find(root, "form").addEventListener("submit", (event) => (event.preventDefault(), classify()));
+  showCode(root, config, "/predictions", { model: config.model, input: { image: "data:image/png;base64,..." } });
+}
