@@ -4,12 +4,19 @@
 import os
 import sys
 
+from portal import embedded
+
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
     from django.core.management import execute_from_command_line
 
-    execute_from_command_line(sys.argv)
+    try:
+        with embedded.joining(embedded.find_home(), say=lambda line: print(line, file=sys.stderr)) as services:
+            os.environ["DATABASE_URL"], os.environ["REDIS_URL"] = services.database_url, services.redis_url
+            execute_from_command_line(sys.argv)
+    except embedded.EmbeddedServiceError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":
