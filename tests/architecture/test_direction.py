@@ -1,0 +1,49 @@
+"""Dependencies point one way, also where import-linter cannot see."""
+
+import ast
+import subprocess
+import sys
+
+from django.apps import apps
+
+from portal.celery import app as celery
+from tests.architecture.test_shape import sources
+
+ORDER = ["accounts", "marketplace", "billing", "inference"]
+
+
+def test_foreign_keys_point_down_and_stay_silent_there() -> None:
+    for model in apps.get_models():
+        label = model._meta.app_label
+        if label not in ORDER:
+            continue
+        for field in model._meta.get_fields():
+            if not field.is_relation or field.auto_created or field.related_model in (None, "self"):
+                continue
+            target = field.related_model._meta.app_label
+            if target in ORDER:
+                assert ORDER.index(target) <= ORDER.index(label), f"{model.__name__}.{field.name} points up"
+
+
+def test_web_processes_never_load_torch() -> None:
+    code = "import portal.asgi, portal.urls, sys; sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_engines_run_without_django() -> None:
+    code = "import inference.engines.registry, sys; sys.exit('django' in sys.modules and 'loads django' or 0)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_enqueued_name_is_a_task() -> None:
+    celery.loader.import_default_modules()
+    names = set()
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("queue.enqueue"):
+                assert isinstance(node.args[0], ast.Constant), f"{path.name}: the name must be a literal"
+                names.add(node.args[0].value)
+    assert names
+    assert names <= set(celery.tasks), "enqueued by name, but no such task"
