@@ -225,6 +225,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 COMMISSION_BASIS_POINTS = number("COMMISSION_BASIS_POINTS", default=1000)
 CURRENCY = os.environ.get("CURRENCY", "USD")
 
+# The demo world: built on first start unless switched off.
+DEMO = flag("MERCATO_DEMO", default=True)
+
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", default=50 * 2**30)
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)
