@@ -6,6 +6,13 @@ to the reply stream of the web process that asked: one entry per engine step wit
 step produced for it, and one entry per request when it ends, written by the finish script of
 `billing.credit` in the same Redis transaction as the usage event and the release of the hold.
 Messages are msgpack. Nothing here imports Django or torch.
+
+The worker removes the payload and writes STARTED in one Redis script. So while the payload is there, nobody
+has begun the call, and a task that got lost on the way (a worker killed in the moment between) may be sent
+again; once it is gone, STARTED names the worker whose lease vouches for the call. A worker that finds its
+replica gone sends the task on to the queue once more and marks the version wanted. Whoever waits for a cold
+version marks it wanted again every WANTED_RENEW_SECONDS. A batch of chunks that a lost connection left in
+doubt is written again, so a reader skips a chunk whose "i" it has seen.
 """
 
 from dataclasses import asdict, dataclass
@@ -22,6 +29,9 @@ WORKER_LEASE_SECONDS = 2.0
 # The web process renews the holds of its calls; a hold that lapsed means a dead web process.
 HOLD_RENEW_SECONDS = 3.0
 HOLD_LEASE_SECONDS = 12.0
+# A caller marks the cold version it waits for as wanted this often; older marks than the lease count no more.
+WANTED_RENEW_SECONDS = 1.0
+WANTED_LEASE_SECONDS = 5.0
 
 WORKERS = "inference:workers"  # set of worker ids that may be alive
 WANTED = "inference:wanted"  # sorted set: version hex -> unix ms when a caller last waited for it
@@ -51,13 +61,22 @@ def control_stream(worker_id: str) -> str:
 
 
 def load_error_key(version_hex: str) -> str:
-    """Why the last load of a version failed, for callers that wait; expires within a minute."""
+    """Why the last load of a version failed (UTF-8), for callers that wait; while it is there nobody loads
+    the version again, and calls in its queue are finished as failed with it. Expires within a minute.
+    """
     return f"inference:load_error:{version_hex}"
+
+
+def claim_key(version_hex: str) -> str:
+    """Which worker is about to load a version: only one does at a time."""
+    return f"inference:claim:{version_hex}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What a worker needs to run a call. `body` is the engine request's own fields."""
+    """What a worker needs to run a call. `body` is the engine request's own fields as plain data, without
+    its id: {"prompt_ids", "sampling": {...}} to generate, {"items", "parameters"} for a batch.
+    """
 
     version: str
     kind: Literal["generate", "batch"]
@@ -92,8 +111,10 @@ class WorkerState:
 
 
 # Reply stream entries. Field b"b": a list of [request_hex, kind, data], kind one of:
-STARTED = 0  # data: worker id; the engine has the request
-CHUNK = 1  # data: {"text": str, "logprobs": [...]} (either may be absent)
+STARTED = 0  # data: worker id; this worker has taken the payload and answers for the call
+# data: {"i": number of the chunk within the request from 0, "text": str, "logprobs": [...]}; text and logprobs
+# may be absent. A logprob is {"token", "bytes", "logprob", "top": [...]}, the fields of `TokenLogprob`.
+CHUNK = 1
 # or, written by the finish script: fields b"f": request_hex, b"p": packed final (see `Final`),
 # b"o": outcome, b"c": charge in micro-minor units, b"q": packed {meter: units}.
 
@@ -119,7 +140,7 @@ def pack(message: Any) -> bytes:
 
 def unpack(data: bytes) -> Any:
     """What `pack` wrote, as plain data."""
-    return msgpack.unpackb(data)
+    return msgpack.unpackb(data, strict_map_key=False)  # logit_bias is keyed by token id
 
 
 def read_worker_state(data: bytes) -> WorkerState:
