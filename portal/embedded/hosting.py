@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from portal.embedded.errors import HomeInUse
+from portal.embedded.errors import HomeInUse, ServiceFailed
 from portal.embedded.locations import Home
 from portal.embedded.postgres_server import PostgresServer
 from portal.embedded.redis_server import RedisServer
@@ -24,6 +24,7 @@ from portal.embedded.server import Say, Server, stop_orphan
 STOPPING_PATIENCE_S = 60.0
 STARTING_PATIENCE_S = 30.0
 WATCH_S = 0.1
+REVIVAL_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,9 @@ def running(
     places = Home(home.resolve())
     with claim(places, patience_s=STOPPING_PATIENCE_S):
         servers = _choose_servers(places, database_url=database_url, redis_url=redis_url, durable=durable)
-        crew = Crew(places, servers)
+        crew = Crew(places, servers, say=say)
         try:
-            crew.start(say)
+            crew.start()
             services = Services(
                 database_url=database_url or servers["PostgreSQL"].url,
                 redis_url=redis_url or servers["Redis"].url,
@@ -105,7 +106,8 @@ def joining(home: Path, *, say: Say = keep_quiet) -> Iterator[Services]:
 def mark_stopping(home: Path) -> None:
     """Tell a start that comes now to wait for us rather than to refuse."""
     places = Home(home.resolve())
-    if runtime := find_live_runtime(places):
+    runtime = find_live_runtime(places)
+    if runtime and runtime.owner.pid == os.getpid():
         write_runtime(places, replace(runtime, stopping=True))
 
 
@@ -132,15 +134,15 @@ def _choose_servers(
 class Crew:
     """The servers of one home, started together, watched, stopped together."""
 
-    def __init__(self, places: Home, servers: dict[str, Server]) -> None:
-        self.places, self.servers = places, servers
+    def __init__(self, places: Home, servers: dict[str, Server], *, say: Say) -> None:
+        self.places, self.servers, self.say = places, servers, say
         self._ending = threading.Event()
 
-    def start(self, say: Say) -> None:
+    def start(self) -> None:
         """Start all at once, then wait for all."""
         self._stop_orphans()
         for server in self.servers.values():
-            server.prepare(say)
+            server.prepare(self.say)
             server.start()
             self.announce(None)
         for server in self.servers.values():
@@ -181,11 +183,20 @@ class Crew:
     def _watch(self, services: Services) -> None:
         while not self._ending.wait(WATCH_S):
             dead = [server for server in self.servers.values() if not server.is_alive()]
-            for server in dead:
-                server.start()
-                server.wait_until_ready()
             if dead:
-                self.announce(services)
+                self._revive(dead, services)
+
+    def _revive(self, dead: list[Server], services: Services) -> None:
+        for server in dead:
+            self.say(f"{server.name} died; starting it again")
+            server.start()
+            self.announce(services)
+            try:
+                server.wait_until_ready()
+            except ServiceFailed as error:
+                # It will be found dead again, and tried again; not at once, for it would only fill its log.
+                self.say(str(error))
+                self._ending.wait(REVIVAL_PAUSE_S)
 
     def _stop_orphans(self) -> None:
         """Servers of an owner that was killed: the kernel told them to stop; see that they did."""

@@ -1,10 +1,10 @@
 """The embedded PostgreSQL: made once, atomically; listening on loopback, for one role with a password."""
 
-import contextlib
 import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,10 +14,14 @@ from portal.embedded.account import Account, choose_account
 from portal.embedded.errors import ServiceFailed, WrongDataVersion
 from portal.embedded.launch import bind_to_us, open_log, start_server
 from portal.embedded.locations import POSTGRES_VERSION, find_postgres_program
-from portal.embedded.server import READY_S, Say, Server, stop_orphan
+from portal.embedded.server import READY_S, Say, Server, runs, stop_orphan
 
 ROLE = DATABASE = "mercato"
 PASSWORD_FILE = "mercato.password"  # noqa: S105 - a file's name
+
+PARTIAL = "postgres.partial-"
+# Above the largest process id that Linux can give.
+NOBODYS_PID = 2**22 + 1
 
 # The role is not a superuser, and no rule lets the superuser in: a leaked URL reads no files and runs no
 # programs. It may create databases, for tests.
@@ -53,9 +57,11 @@ class PostgresServer(Server):
     def prepare(self, say: Say) -> None:
         programs = [find_postgres_program(name) for name in ("postgres", "initdb")]
         self.account = choose_account(self.data, programs=programs)
+        self._sweep()
         if not self.data.exists():
             say("Preparing the embedded PostgreSQL (once)")
             self._initialise()
+            self._sweep()
         self._refuse_other_version()
         self._clear_stale_pid_file()
 
@@ -89,9 +95,7 @@ class PostgresServer(Server):
 
     def _initialise(self) -> None:
         # Renamed into place when complete, so that a crash half-way leaves nothing that looks finished.
-        partial = self.data.with_name(self.data.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700)
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.data.parent))
         password = secrets.token_urlsafe(32)
         if self.account:
             self.account.own(partial)
@@ -108,6 +112,11 @@ class PostgresServer(Server):
         if self.account:
             self.account.own(kept)
         partial.rename(self.data)
+
+    def _sweep(self) -> None:
+        """Remove what a preparation that was killed left; its last children may still be writing there."""
+        for partial in self.data.parent.glob(f"{PARTIAL}*"):
+            shutil.rmtree(partial, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str, given: str = "") -> None:
         command = [str(find_postgres_program(program)), *arguments]
@@ -129,16 +138,20 @@ class PostgresServer(Server):
             raise WrongDataVersion(self.data, found=found, wanted=POSTGRES_VERSION)
 
     def _clear_stale_pid_file(self) -> None:
-        """Stop a surviving predecessor; forget one whose process id now belongs to another program."""
+        """Stop a surviving predecessor; disown a process id that now belongs to another program or a zombie.
+
+        The rest of the file stays: by it PostgreSQL finds backends that outlive their parent.
+        """
         pid, _ = self._read_pid_file()
         if pid is None or not psutil.pid_exists(pid):
             return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(pid)
-            if str(self.data) in process.cmdline():
-                stop_orphan(process, stop_signal=self.stop_signal)
-            else:
-                (self.data / "postmaster.pid").unlink()
+        process = psutil.Process(pid)
+        if runs(process) and str(self.data) in process.cmdline():
+            stop_orphan(process, stop_signal=self.stop_signal)
+        else:
+            pid_file = self.data / "postmaster.pid"
+            _, *others = pid_file.read_text().splitlines(keepends=True)
+            pid_file.write_text(f"{NOBODYS_PID}\n{''.join(others)}")
 
     def _read_pid_file(self) -> tuple[int | None, str]:
         """The process id and the status word that PostgreSQL keeps in postmaster.pid."""

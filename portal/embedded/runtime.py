@@ -14,6 +14,7 @@ import psutil
 
 from portal.embedded.errors import HomeInUse, HomeOfAnotherUser
 from portal.embedded.locations import Home
+from portal.embedded.server import runs
 
 # psutil derives start times from the boot time, which moves a little as the clock is set.
 START_TOLERANCE_S = 2.0
@@ -35,7 +36,7 @@ class Trace:
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started) < START_TOLERANCE_S
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            return process if same and runs(process) else None
         except psutil.NoSuchProcess:
             return None
 

@@ -87,10 +87,16 @@ def stop_orphan(process: psutil.Process, *, stop_signal: signal.Signals) -> None
     for attempt in (stop_signal, signal.SIGKILL):
         try:
             process.send_signal(attempt)
-            process.wait(timeout=STOP_S)
         except psutil.NoSuchProcess:
             return
-        except psutil.TimeoutExpired:
-            continue
-        else:
-            return
+        deadline = time.monotonic() + STOP_S
+        while runs(process) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether a process still does anything: in a container without an init, the dead stay as zombies."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
