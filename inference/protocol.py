@@ -97,7 +97,7 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerState:
-    """What a worker says of itself with every beat. Bytes of device memory; `free_bytes` within its budget."""
+    """What a worker says with every beat. Bytes of device memory; `free_bytes` within its budget."""
 
     id: str
     host: str

@@ -13,7 +13,16 @@ HOME = Path(os.environ.get("MERCATO_HOME") or BASE_DIR / "var").resolve()
 
 def flag(name: str, *, default: bool) -> bool:
     """A boolean from the environment: 1, true, yes, on or 0, false, no, off."""
-    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    words = {
+        "1": True,
+        "true": True,
+        "yes": True,
+        "on": True,
+        "0": False,
+        "false": False,
+        "no": False,
+        "off": False,
+    }
     value = os.environ.get(name, "").strip().lower()
     if not value:
         return default

@@ -48,11 +48,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """One sequence to continue. `id` is ours, never the client's."""
+    """One sequence to continue. `id` is ours, never the client's.
+
+    Computed prefixes are shared within one `cache_scope` only: what a stranger's prompt cost, and so what it
+    began with, must not show in the time of an answer. Set it to who may know of each other's prompts.
+    """
 
     id: str
     prompt_ids: Sequence[int]
     sampling: Sampling
+    cache_scope: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from portal.kit import clock, ids
 
 
 class Listing(models.Model):
-    """`owner/slug`. Draft until published; withdrawal is a dated record and can be undone by publishing again."""
+    """`owner/slug`. Draft until published; a withdrawal is dated, and undone by publishing again."""
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="listings")

@@ -50,7 +50,8 @@ class PlanVersion(models.Model):
     currency = models.CharField(max_length=3, default=settings.CURRENCY)
     monthly_fee = models.BigIntegerField(default=0)
     spend_cap = models.BigIntegerField(
-        default=0, help_text="Usage charges per period that a new subscription allows, unless it chooses less or more."
+        default=0,
+        help_text="Usage charges per period that a new subscription allows, unless it chooses less or more.",
     )
     requests_per_minute = models.PositiveIntegerField(default=0)
     tokens_per_minute = models.PositiveIntegerField(default=0)
@@ -60,7 +61,9 @@ class PlanVersion(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["plan", "number"], name="plan_version_number_once"),
-            models.CheckConstraint(condition=Q(monthly_fee__gte=0, spend_cap__gte=0), name="plan_money_not_negative"),
+            models.CheckConstraint(
+                condition=Q(monthly_fee__gte=0, spend_cap__gte=0), name="plan_money_not_negative"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -84,7 +87,8 @@ class PriceComponent(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["plan_version", "meter"], name="component_meter_once"),
             models.CheckConstraint(
-                condition=Q(included__gte=0, per__gt=0) & (Q(amount=None) | Q(amount__gte=0)), name="component_sane"
+                condition=Q(included__gte=0, per__gt=0) & (Q(amount=None) | Q(amount__gte=0)),
+                name="component_sane",
             ),
         ]
 

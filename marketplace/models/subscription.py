@@ -15,7 +15,9 @@ class Subscription(models.Model):
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="subscriptions")
     listing = models.ForeignKey("marketplace.Listing", on_delete=models.PROTECT, related_name="subscriptions")
     plan_version = models.ForeignKey(PlanVersion, on_delete=models.PROTECT, related_name="subscriptions")
-    spend_cap = models.BigIntegerField(help_text="Usage charges per period, in micro-minor units, never exceeded.")
+    spend_cap = models.BigIntegerField(
+        help_text="Usage charges per period, in micro-minor units, never exceeded."
+    )
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     started_at = models.DateTimeField(default=clock.now)
     ended_at = models.DateTimeField(null=True, blank=True)

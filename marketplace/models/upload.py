@@ -14,6 +14,7 @@ class Upload(models.Model):
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=clock.now, editable=False)
     expires_at = models.DateTimeField()
+    notes = models.TextField(blank=True)
     version = models.ForeignKey(
         "marketplace.Version", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -36,7 +37,9 @@ class UploadFile(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["upload", "path"], name="upload_path_once"),
-            models.CheckConstraint(condition=models.Q(received__lte=models.F("size")), name="upload_within_size"),
+            models.CheckConstraint(
+                condition=models.Q(received__lte=models.F("size")), name="upload_within_size"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ class Task(models.TextChoices):
 
 
 class Version(models.Model):
-    """State: `checking` (a worker is trying it), then `ready` or `refused`. Only a ready one can be current."""
+    """`checking` while a worker tries it, then `ready` or `refused`. Only a ready one can be current."""
 
     class State(models.TextChoices):
         CHECKING = "checking"
@@ -26,7 +26,9 @@ class Version(models.Model):
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     listing = models.ForeignKey("marketplace.Listing", on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField(help_text="1, 2, 3, ... within the listing.")
-    digest = models.CharField(max_length=64, help_text="SHA-256 over the sorted paths and digests of the files.")
+    digest = models.CharField(
+        max_length=64, help_text="SHA-256 over the sorted paths and digests of the files."
+    )
     task = models.CharField(max_length=32, choices=Task.choices)
     architecture = models.CharField(max_length=64)
     context_length = models.PositiveIntegerField(default=0, help_text="Tokens; 0 where the task has none.")
@@ -36,7 +38,9 @@ class Version(models.Model):
     state = models.CharField(max_length=16, choices=State.choices, default=State.CHECKING)
     report = models.JSONField(default=dict, help_text="What validation and the trial run found.")
     evaluation = models.JSONField(default=list, help_text="Measured results from the card's model-index.")
-    training = models.JSONField(default=dict, help_text="Loss curve and settings, where the provider gave them.")
+    training = models.JSONField(
+        default=dict, help_text="Loss curve and settings, where the provider gave them."
+    )
     notes = models.TextField(blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=clock.now, editable=False)
@@ -44,7 +48,10 @@ class Version(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["listing", "number"], name="version_number_once"),
-            models.UniqueConstraint(fields=["listing", "digest"], name="version_digest_once"),
+            # Refused files may be tried again: the rules, not the files, may have been at fault.
+            models.UniqueConstraint(
+                fields=["listing", "digest"], condition=~models.Q(state="refused"), name="version_digest_once"
+            ),
         ]
 
     def __str__(self) -> str:

@@ -59,7 +59,9 @@ def user_of(request: Request) -> User:
     return request.user
 
 
-class OrganisationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Organisation]):
+class OrganisationViewSet(
+    mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Organisation]
+):
     """The caller's organisations. An API key sees its own organisation alone."""
 
     serializer_class = OrganisationSerializer

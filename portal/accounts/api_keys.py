@@ -14,9 +14,14 @@ from portal.kit.errors import Invalid, NotFound
 
 
 def issue(
-    organisation: Organisation, *, by: User, name: str, scopes: Sequence[str], expires_at: datetime | None = None
+    organisation: Organisation,
+    *,
+    by: User,
+    name: str,
+    scopes: Sequence[str],
+    expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, which is kept nowhere. Raises `Invalid` for no name, odd scopes or a past expiry."""
+    """A new key and its text, kept nowhere. Raises `Invalid` for no name, odd scopes or a past expiry."""
     require(by, organisation, "use")
     if Scope.MANAGE in scopes:
         require(by, organisation, "publish")

@@ -12,5 +12,9 @@ router.register("keys", api.ApiKeyViewSet, basename="key")
 urlpatterns = [
     path("", include(router.urls)),
     path("organisations/<slug:slug>/members/", api.MemberList.as_view(), name="member-list"),
-    path("organisations/<slug:slug>/members/<uuid:member_id>/", api.MemberDetail.as_view(), name="member-detail"),
+    path(
+        "organisations/<slug:slug>/members/<uuid:member_id>/",
+        api.MemberDetail.as_view(),
+        name="member-detail",
+    ),
 ]

@@ -33,7 +33,7 @@ def find(request: HttpRequest) -> Organisation | None:
 
 def switch(request: HttpRequest, slug: str) -> None:
     """Act for another organisation from now on. Raises `NotFound` for outsiders."""
-    if not Membership.objects.filter(user_id=request.user.pk, organisation__slug=slug).exists():
+    if not Membership.objects.filter(user__id=str(request.user.pk), organisation__slug=slug).exists():
         raise NotFound(what="organisation")
     request.session[SESSION_KEY] = slug
 

@@ -39,7 +39,9 @@ def open_personal(user: User) -> Organisation:
     """The user's own organisation, made at sign-up."""
     wish = slugify(user.name or user.email.partition("@")[0])[:48] or "user"
     with transaction.atomic():
-        organisation = _create(wish, name=user.name or wish, kind=Organisation.Kind.INDIVIDUAL, personal_of=user)
+        organisation = _create(
+            wish, name=user.name or wish, kind=Organisation.Kind.INDIVIDUAL, personal_of=user
+        )
         Membership.objects.create(organisation=organisation, user=user, role=Role.OWNER)
     return organisation
 

@@ -48,6 +48,7 @@ def _ask_redis() -> str:
 
 def _ask_worker() -> str:
     client = kit_redis.client()
-    names = [protocol.worker_key(member.decode()) for member in client.smembers(protocol.WORKERS)]
+    members = [member.decode() for member in client.smembers(protocol.WORKERS) if isinstance(member, bytes)]
+    names = [protocol.worker_key(member) for member in members]
     alive = any(names) and any(value is not None for value in client.mget(names))
     return "ok" if alive else "no worker is running"

@@ -12,7 +12,11 @@ from portal.kit.errors import PortalError
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Every refusal in one shape: `{"error": {"code", "message", ...facts}}`."""
     if isinstance(error, PortalError):
-        facts = {name: value for name, value in error.data.items() if isinstance(value, str | int | list | dict | None)}
+        facts = {
+            name: value
+            for name, value in error.data.items()
+            if isinstance(value, str | int | list | dict | None)
+        }
         return Response({"error": {"code": error.code, "message": str(error), **facts}}, status=error.status)
     response = exception_handler(error, context)
     if response is not None:

@@ -41,8 +41,8 @@ def compact(value: int | float | Decimal) -> str:
 
 
 def _short(number: Decimal) -> str:
-    places = 0 if abs(number) >= 100 or number == number.to_integral_value() else 1 if abs(number) >= 10 else 2
-    return number_format(number.quantize(Decimal(1).scaleb(-places)).normalize() + Decimal(0))
+    places = max(0, 2 - max(0, number.adjusted()))
+    return number_format(_trimmed(number.quantize(Decimal(1).scaleb(-places)), at_least=0))
 
 
 def size_text(count: int) -> str:

@@ -39,7 +39,7 @@ class Money:
         return f"{self.currency} {self.major():f}"
 
     def major(self) -> Decimal:
-        """The exact amount in whole units of the currency, such as dollars, without trailing zeros past cents."""
+        """The exact amount in whole units (dollars), without trailing zeros past cents."""
         digits = exponent(self.currency)
         exact = Decimal(self.amount).scaleb(-6 - digits)
         short = exact.quantize(Decimal(1).scaleb(-digits))

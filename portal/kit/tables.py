@@ -143,7 +143,8 @@ class Table:
         if self._cursor:
             value, pk = self._cursor
             past = "lt" if self.order.startswith("-") else "gt"
-            rows = rows.filter(Q(**{f"{self._field}__{past}": value}) | Q(**{self._field: value, f"pk__{past}": pk}))
+            tied = Q(**{self._field: value, f"pk__{past}": pk})
+            rows = rows.filter(Q(**{f"{self._field}__{past}": value}) | tied)
         return list(rows[: self._size + 1])
 
     def _ordered(self, rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -151,18 +152,21 @@ class Table:
 
     def _narrowed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         if self.text and self.search:
-            rows = rows.filter(reduce(or_, (Q(**{f"{field}__icontains": self.text}) for field in self.search)))
+            matches = (Q(**{f"{field}__icontains": self.text}) for field in self.search)
+            rows = rows.filter(reduce(or_, matches))
         fields = {choice.name: choice.field for choice in self.choices}
         return rows.filter(**{fields[name]: value for name, value in self.chosen.items()})
 
     def _head(self, column: Column) -> Head:
         if not column.sort:
             return Head(column, "", "")
-        mine = self._field == column.sort
-        descending = self.order.startswith("-")
-        flipped = column.sort if mine and descending else f"-{column.sort}" if mine or column.is_numeric else column.sort
-        direction: Literal["", "ascending", "descending"] = "" if not mine else "descending" if descending else "ascending"
-        return Head(column, self.url(sort=flipped, after=None), direction)
+        mine, descending = self._field == column.sort, self.order.startswith("-")
+        # A first click on numbers shows the largest first; a click on the sorted column turns it round.
+        turns_down = not descending if mine else column.is_numeric
+        url = self.url(sort=f"-{column.sort}" if turns_down else column.sort, after=None)
+        if not mine:
+            return Head(column, url, "")
+        return Head(column, url, "descending" if descending else "ascending")
 
 
 class _Cursor:

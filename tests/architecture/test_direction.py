@@ -26,7 +26,10 @@ def test_foreign_keys_point_down_and_stay_silent_there() -> None:
 
 
 def test_web_processes_never_load_torch() -> None:
-    code = "import portal.asgi, portal.urls, sys; sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    code = (
+        "import portal.asgi, portal.urls, sys; "
+        "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

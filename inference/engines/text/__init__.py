@@ -1,0 +1,1 @@
+"""Text generation: iteration-level continuous batching over transformers causal models."""

@@ -1,0 +1,81 @@
+"""Which tokens the next step computes: policy only, no tensors.
+
+Every running sequence decodes one token in every step. What is left of the step's token budget goes to
+prompts, in chunks, so that a long prompt never holds up the others' tokens. The oldest unfinished prompt
+is sure of half of it and the rest goes to those nearest their first token, so that neither starves.
+"""
+
+from collections import deque
+from typing import Protocol
+
+from inference.engines.text.sequence import Sequence, Work
+
+
+class Room(Protocol):
+    """Where keys and values live: `reserve` fixes a sequence's place for all of its `limit` tokens."""
+
+    def reserve(self, sequence: Sequence) -> bool:
+        """False if it must wait. Else `computed` and `cached` say how much of its prompt was there."""
+
+    def release(self, sequence: Sequence, *, keep: bool) -> None:
+        """Give the place back; with `keep` its contents may serve a later prompt."""
+
+
+class Scheduler:
+    """A queue in order of arrival, and at most `slots` sequences running."""
+
+    def __init__(self, room: Room, *, slots: int, step_tokens: int) -> None:
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+        self._room = room
+        self._slots = slots
+        self._step_tokens = step_tokens
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.running or self.waiting)
+
+    def add(self, sequence: Sequence) -> None:
+        self.waiting.append(sequence)
+
+    def remove(self, sequence: Sequence, *, keep: bool) -> None:
+        """Forget a sequence, waiting or running; `keep` its place's contents for later prompts."""
+        if sequence in self.running:
+            self.running.remove(sequence)
+            self._room.release(sequence, keep=keep)
+        else:
+            self.waiting.remove(sequence)
+
+    def plan(self) -> list[Work]:
+        """The work of the next step; empty only when there is nothing to do."""
+        decoding = [Work(s, s.computed, 1) for s in self.running if not s.is_prefilling]
+        budget = max(self._step_tokens - len(decoding), self._step_tokens // 4)
+        self._admit(budget)
+        return decoding + _share(budget, [s for s in self.running if s.is_prefilling])
+
+    def _admit(self, budget: int) -> None:
+        """Let in as many as the budget can start on now, so that later ones find more prefixes to reuse."""
+        pending = sum(len(s.tokens) - s.computed for s in self.running if s.is_prefilling)
+        while self.waiting and len(self.running) < self._slots and pending < 2 * budget:
+            sequence = self.waiting[0]
+            if not self._room.reserve(sequence):
+                return
+            self.running.append(self.waiting.popleft())
+            pending += len(sequence.tokens) - sequence.computed
+
+
+def _share(budget: int, prefilling: list[Sequence]) -> list[Work]:
+    if not prefilling:
+        return []
+    oldest = prefilling[0]
+    grants = {id(oldest): min(_left(oldest), (budget + 1) // 2)}
+    budget -= grants[id(oldest)]
+    for sequence in sorted(prefilling, key=_left):
+        more = min(_left(sequence) - grants.get(id(sequence), 0), budget)
+        grants[id(sequence)] = grants.get(id(sequence), 0) + more
+        budget -= more
+    return [Work(s, s.computed, grants[id(s)]) for s in prefilling if grants[id(s)]]
+
+
+def _left(sequence: Sequence) -> int:
+    return len(sequence.tokens) - sequence.computed

@@ -1,0 +1,73 @@
+"""What the playground of a listing is told: where to call, on whose account, at which prices."""
+
+from typing import Any
+
+from django.conf import settings
+from django.utils.translation import gettext as _
+
+from marketplace.models import Listing, PlanVersion, Subscription, Task
+from portal.accounts import playground
+from portal.accounts.models import Organisation
+from portal.dashboard import snippets
+from portal.kit.money import exponent
+
+VISITORS = "visitors"
+
+
+def payer(listing: Listing, organisation: Organisation | None) -> Subscription | None:
+    """The subscription that a try-out uses: one's own, else the visitors' where the provider allows it."""
+    live = listing.subscriptions.filter(ended_at=None).select_related("plan_version", "organisation")
+    if organisation and (own := live.filter(organisation=organisation).first()):
+        return own
+    if listing.playground_without_sign_in:
+        return live.filter(organisation__slug=VISITORS).first()
+    return None
+
+
+def config(listing: Listing, subscription: Subscription) -> dict[str, Any]:
+    """The page's JSON; prices are micro-minor units per so many units of a meter."""
+    path, _body = snippets.first_call(listing)
+    token = playground.issue(subscription.organisation_id, listing.pk)
+    return {
+        "task": listing.task,
+        "model": listing.path,
+        "base_url": f"{settings.PUBLIC_URL}/v1",
+        "endpoint": f"/v1{path}",
+        "headers": {"Authorization": f"Bearer {token}"},
+        "currency": _currency(subscription.plan_version),
+        "prices": _prices(subscription.plan_version),
+        "words": _words(),
+    }
+
+
+def template_of(listing: Listing) -> str:
+    """The partial that fits the task."""
+    return {
+        Task.TEXT_GENERATION: "marketplace/playground/chat.html",
+        Task.FEATURE_EXTRACTION: "marketplace/playground/embedding.html",
+        Task.IMAGE_CLASSIFICATION: "marketplace/playground/image.html",
+        Task.TEXT_CLASSIFICATION: "marketplace/playground/text.html",
+    }[Task(listing.task)]
+
+
+def _currency(version: PlanVersion) -> dict[str, Any]:
+    return {"code": version.currency, "exponent": exponent(version.currency)}
+
+
+def _prices(version: PlanVersion) -> list[dict[str, Any]]:
+    priced = version.components.exclude(amount=None)
+    return [{"meter": each.meter, "amount": each.amount, "per": each.per} for each in priced]
+
+
+def _words() -> dict[str, str]:
+    return {
+        "user": _("You"),
+        "assistant": _("Answer"),
+        "waiting": _("Waiting for the first token"),
+        "streaming": _("Streaming"),
+        "done": _("Done"),
+        "stopped": _("Stopped; what was generated is charged"),
+        "failed": _("Failed; nothing was charged"),
+        "unreachable": _("The server could not be reached. Nothing was charged; try again."),
+        "dimensions": _("{n} dimensions"),
+    }
