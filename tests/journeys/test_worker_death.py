@@ -1,0 +1,122 @@
+"""Workers die, arrive and leave: callers learn at once, pay nothing, and nothing leaks."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import openai
+import pytest
+import redis
+
+from tests.journeys import processes
+from tests.journeys.conftest import Market, subscribe
+from tests.stack import ROOT, Person, Stack
+
+pytestmark = pytest.mark.stack
+STORY = [{"role": "user", "content": "tell me a long story"}]
+
+
+@pytest.fixture
+def reader(market: Market, request: pytest.FixtureRequest) -> Person:
+    person = market.stack.sign_up(f"{abs(hash(request.node.name))}@example.com")
+    subscribe(person, market.text, "standard")
+    return person
+
+
+def services(stack: Stack) -> dict[str, str]:
+    """The running site's own URLs."""
+    code = "import os; print(os.environ['DATABASE_URL']); print(os.environ['REDIS_URL'])"
+    lines = stack.manage("shell", "--no-imports", "-c", code).strip().splitlines()
+    return {"DATABASE_URL": lines[-2], "REDIS_URL": lines[-1]}
+
+
+@contextmanager
+def another_worker(stack: Stack) -> Iterator["subprocess.Popen[bytes]"]:
+    """A second worker on this machine, as one would start it on another."""
+    environment = os.environ | services(stack) | {"MERCATO_HOME": str(stack.home), "PORT": str(stack.port)}
+    with (stack.home / "second-worker.log").open("ab") as log:
+        worker = subprocess.Popen(
+            [sys.executable, "manage.py", "worker"], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+    try:
+        yield worker
+    finally:
+        if worker.poll() is None:
+            worker.terminate()
+        worker.wait(60)
+
+
+def stream(person: Person, market: Market, *, tokens: int):
+    return person.client().chat.completions.create(
+        model=market.text, messages=STORY, max_tokens=tokens, temperature=0, stream=True
+    )
+
+
+def test_kill_9_of_the_worker_in_mid_stream(market: Market, reader: Person) -> None:
+    answer = stream(reader, market, tokens=900)
+    for _ in range(8):
+        next(answer)
+    processes.find_worker(market.stack).kill()
+    killed = time.monotonic()
+    with pytest.raises(openai.APIError) as failure:
+        list(answer)
+    assert time.monotonic() - killed < 5
+    assert "worker" in failure.value.message
+    assert "charged" in failure.value.message
+
+    market.stack.await_ready()
+    text = reader.client().chat.completions.create(model=market.text, messages=STORY, max_tokens=5)
+    assert text.usage.completion_tokens == 5
+
+    deadline = time.monotonic() + 10
+    while len(log := reader.call("GET", "/api/requests/")["results"]) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    outcomes = {entry["outcome"]: entry for entry in log}
+    assert set(outcomes) == {"failed", "succeeded"}
+    assert outcomes["failed"]["charge"] == 0
+    assert reader.call("GET", "/api/usage/")["totals"]["output_tokens"] == 5
+
+    client = redis.Redis.from_url(services(market.stack)["REDIS_URL"])
+    assert not [key for key in client.scan_iter("*hold:*", count=1000)], "holds leak"
+    assert not [key for key in client.scan_iter("inference:payload:*", count=1000)], "payloads leak"
+
+
+def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Person) -> None:
+    subscribe(reader, market.tight, "tight")
+    with another_worker(market.stack), ThreadPoolExecutor(200) as pool:
+        client = reader.client()
+
+        def call(_: int) -> int:
+            answer = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=120)
+            return answer.usage.completion_tokens
+
+        load = [pool.submit(call, index) for index in range(200)]
+        other = client.chat.completions.create(model=market.tight, messages=STORY, max_tokens=3)
+        assert other.usage.completion_tokens == 3
+        assert [future.result() for future in load] == [120] * 200
+        deadline = time.monotonic() + 10
+        workers: set[str] = set()
+        while time.monotonic() < deadline and len(workers) < 2:
+            log = reader.call("GET", "/api/requests/", params={"limit": 200})["results"]
+            workers = {entry["worker"] for entry in log if entry["model"] == market.text}
+    assert len(workers) == 2, "one worker did all the work"
+
+
+def test_a_worker_that_is_told_to_stop_drops_no_call(market: Market, reader: Person) -> None:
+    with another_worker(market.stack) as second, ThreadPoolExecutor(48) as pool:
+        client = reader.client()
+
+        def call(_: int) -> int:
+            answer = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=150)
+            return answer.usage.completion_tokens
+
+        load = [pool.submit(call, index) for index in range(96)]
+        time.sleep(1.0)
+        threading.Thread(target=second.terminate).start()
+        assert [future.result() for future in load] == [150] * 96
+        assert second.wait(60) == 0
