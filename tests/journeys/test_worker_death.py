@@ -82,8 +82,8 @@ def test_kill_9_of_the_worker_in_mid_stream(market: Market, reader: Person) -> N
     assert reader.call("GET", "/api/usage/")["totals"]["output_tokens"] == 5
 
     client = redis.Redis.from_url(services(market.stack)["REDIS_URL"])
-    assert not [key for key in client.scan_iter("*hold:*", count=1000)], "holds leak"
-    assert not [key for key in client.scan_iter("inference:payload:*", count=1000)], "payloads leak"
+    assert not list(client.scan_iter("*hold:*", count=1000)), "holds leak"
+    assert not list(client.scan_iter("inference:payload:*", count=1000)), "payloads leak"
 
 
 def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Person) -> None:
