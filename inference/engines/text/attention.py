@@ -20,16 +20,21 @@ NAME = "mercato_slots"
 class Group(Protocol):
     """Tokens [start, stop) of the step, which attend in one call."""
 
-    def run(self, layer: int, query: torch.Tensor, fresh: "Fresh", *, scale: float, window: int) -> torch.Tensor:
-        """[stop - start, 1, heads, head_dim] from the whole step's query [tokens, heads, 1, head_dim]."""
+    def run(self, call: "Call") -> torch.Tensor:
+        """[stop - start, 1, heads, head_dim] of the call's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
-    """The step's own keys and values, [tokens, kv_heads, 1, head_dim]."""
+class Call:
+    """One layer's attention over the whole step: query [tokens, heads, 1, head_dim], the step's own keys and
+    values [tokens, kv_heads, 1, head_dim], and the layer's sliding window in tokens (0: none)."""
 
+    layer: int
+    query: torch.Tensor
     keys: torch.Tensor
     values: torch.Tensor
+    scale: float
+    window: int
 
 
 @dataclass(slots=True)
@@ -45,14 +50,14 @@ class Decoding:
     lengths: torch.Tensor
     masks: dict[int, torch.Tensor | None] = field(default_factory=dict)
 
-    def run(self, layer: int, query: torch.Tensor, fresh: Fresh, *, scale: float, window: int) -> torch.Tensor:
+    def run(self, call: "Call") -> torch.Tensor:
         pool, count = self.pool, self.stop - self.start
         slots = slice(self.first_slot, self.first_slot + count)
-        keys = pool.keys[layer][slots, :, : self.longest]
-        values = pool.values[layer][slots, :, : self.longest]
+        keys = pool.keys[call.layer][slots, :, : self.longest]
+        values = pool.values[call.layer][slots, :, : self.longest]
         # The query heads that share a key head become the rows of one small matrix: no key is repeated.
-        rows = query[self.start : self.stop].reshape(count, pool.kv_heads, -1, pool.head_dim)
-        output = attend(rows, keys, values, attn_mask=self._mask(window, query.dtype), scale=scale)
+        rows = call.query[self.start : self.stop].reshape(count, pool.kv_heads, -1, pool.head_dim)
+        output = attend(rows, keys, values, attn_mask=self._mask(call.window, rows.dtype), scale=call.scale)
         return output.reshape(count, 1, -1, pool.head_dim)
 
     def _mask(self, window: int, dtype: torch.dtype) -> torch.Tensor | None:
@@ -81,14 +86,17 @@ class FreshPrompts:
     count: int
     size: int
 
-    def run(self, layer: int, query: torch.Tensor, fresh: Fresh, *, scale: float, window: int) -> torch.Tensor:
+    def run(self, call: "Call") -> torch.Tensor:
         rows, keys, values = (
-            tensor[self.start : self.stop].reshape(self.count, self.size, -1, tensor.shape[-1]).transpose(1, 2)
-            for tensor in (query, fresh.keys, fresh.values)
+            tensor[self.start : self.stop]
+            .reshape(self.count, self.size, -1, tensor.shape[-1])
+            .transpose(1, 2)
+            for tensor in (call.query, call.keys, call.values)
         )
-        mask = _window_mask(self.size, self.size, window, query) if 0 < window < self.size else None
-        output = _attend_grouped(rows, keys, values, mask=mask, scale=scale)
-        return output.transpose(1, 2).reshape(self.stop - self.start, 1, -1, query.shape[-1])
+        is_windowed = 0 < call.window < self.size
+        mask = _causal_mask(self.size, self.size, call.window, rows) if is_windowed else None
+        output = _attend_grouped(rows, keys, values, mask=mask, scale=call.scale)
+        return output.transpose(1, 2).reshape(self.stop - self.start, 1, -1, rows.shape[-1])
 
 
 @dataclass(slots=True)
@@ -102,29 +110,33 @@ class LaterChunk:
     length: int
     masks: dict[int, torch.Tensor] = field(default_factory=dict)
 
-    def run(self, layer: int, query: torch.Tensor, fresh: Fresh, *, scale: float, window: int) -> torch.Tensor:
-        if window not in self.masks:
-            self.masks[window] = _window_mask(self.stop - self.start, self.length, window, query)
-        rows = query[self.start : self.stop].permute(2, 1, 0, 3)
-        keys = self.pool.keys[layer][self.slot, :, : self.length][None]
-        values = self.pool.values[layer][self.slot, :, : self.length][None]
-        return _attend_grouped(rows, keys, values, mask=self.masks[window], scale=scale).permute(2, 0, 1, 3)
+    def run(self, call: "Call") -> torch.Tensor:
+        if call.window not in self.masks:
+            self.masks[call.window] = _causal_mask(
+                self.stop - self.start, self.length, call.window, call.query
+            )
+        rows = call.query[self.start : self.stop].permute(2, 1, 0, 3)
+        keys = self.pool.keys[call.layer][self.slot, :, : self.length][None]
+        values = self.pool.values[call.layer][self.slot, :, : self.length][None]
+        return _attend_grouped(rows, keys, values, mask=self.masks[call.window], scale=call.scale).permute(
+            2, 0, 1, 3
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """Where the keys and values of tokens [start, stop) go: rows `index` of the pool seen as [rows, head_dim]."""
+    """Where keys and values of tokens [start, stop) go: rows `index` of the pool seen as [rows, head_dim]."""
 
     pool: Pool
     start: int
     stop: int
     index: torch.Tensor
 
-    def run(self, layer: int, fresh: Fresh) -> None:
+    def run(self, call: Call) -> None:
         width = self.pool.head_dim
-        for target, source in ((self.pool.keys, fresh.keys), (self.pool.values, fresh.values)):
+        for target, source in ((self.pool.keys, call.keys), (self.pool.values, call.values)):
             rows = source[self.start : self.stop].reshape(-1, width)
-            target[layer].view(-1, width).index_copy_(0, self.index, rows)
+            target[call.layer].view(-1, width).index_copy_(0, self.index, rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +159,12 @@ def slot_attention(
     sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: query [tokens, heads, 1, head_dim] to [tokens, 1, heads, head_dim]."""
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    fresh = Fresh(key, value)
+    """transformers' attention interface; see `Call` for shapes. Returns [tokens, 1, heads, head_dim]."""
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    call = Call(int(module.layer_idx), query, key, value, scale, sliding_window or 0)  # type: ignore[arg-type]
     for writing in step.writings:
-        writing.run(layer, fresh)
-    parts = [group.run(layer, query, fresh, scale=scale, window=sliding_window or 0) for group in step.groups]
+        writing.run(call)
+    parts = [group.run(call) for group in step.groups]
     return parts[0] if len(parts) == 1 else torch.cat(parts), None
 
 
@@ -167,11 +178,16 @@ def _attend_grouped(
 ) -> torch.Tensor:
     """Causal when `mask` is None. Shares key heads among query heads."""
     grouped = rows.shape[1] != keys.shape[1]
+    if grouped and mask is not None and rows.is_cuda:
+        # No fused CUDA kernel takes a mask together with shared key heads.
+        repeats = rows.shape[1] // keys.shape[1]
+        keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
+        grouped = False
     return attend(rows, keys, values, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped)
 
 
-def _window_mask(count: int, length: int, window: int, like: torch.Tensor) -> torch.Tensor:
-    """The causal mask [count, length] of the last `count` of `length` tokens, limited to `window` if not 0."""
+def _causal_mask(count: int, length: int, window: int, like: torch.Tensor) -> torch.Tensor:
+    """Mask [count, length] of the last `count` of `length` tokens, limited to `window` if that is not 0."""
     rows = torch.arange(length - count, length, device=like.device)[:, None]
     columns = torch.arange(length, device=like.device)[None]
     hidden = columns > rows

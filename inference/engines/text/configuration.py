@@ -6,7 +6,7 @@ would change the answer in a way the engine does not reproduce, is refused.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from inference.engines.base import UnloadableVersion
@@ -47,10 +47,14 @@ _REFUSED_WHEN_TRUE = ("add_cross_attention", "reorder_and_upcast_attn", "use_bid
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A causal model the engine is tested to reproduce, and the config keys that define it."""
+    """A causal model the engine is tested to reproduce, and the config keys that define it.
+
+    `renames` are tensors that files call by another name than the class does.
+    """
 
     class_name: str
     keys: frozenset[str]
+    renames: Mapping[str, str] = field(default_factory=dict)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -75,6 +79,7 @@ ARCHITECTURES: dict[str, Architecture] = {
         "GPTNeoXForCausalLM",
         _DECODER
         | {"layer_norm_eps", "use_parallel_residual", "attention_bias", "rotary_pct", "rotary_emb_base"},
+        renames={"embed_out.weight": "lm_head.weight"},
     ),
 }
 
@@ -97,9 +102,11 @@ def rebuild(raw: Mapping[str, Any]) -> tuple[Architecture, dict[str, Any]]:
     for key in _REFUSED_WHEN_TRUE:
         if raw.get(key):
             raise UnloadableVersion(f"config.json sets {key}, which this engine does not run.")
-    kept = {key: raw[key] for key in architecture.keys if raw.get(key) is not None}
+    kept = {key: raw[key] for key in architecture.keys if key in raw}
     for key, value in kept.items():
-        _check(key, value)
+        # null is a value of its own: it turns a default off.
+        if value is not None:
+            _check(key, value)
     return architecture, kept
 
 
@@ -141,7 +148,7 @@ def dtype_of(raw: Mapping[str, Any]) -> str | None:
 
 def _needed(config: Mapping[str, Any], *names: str) -> int:
     for name in names:
-        if name in config:
+        if config.get(name) is not None:
             return int(config[name])
     raise UnloadableVersion(f"config.json lacks {names[0]}.")
 

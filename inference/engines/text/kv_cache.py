@@ -7,7 +7,8 @@ computed: a prompt that begins alike takes or copies that instead of computing i
 """
 
 import itertools
-from collections.abc import Iterator, Sequence as Items
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,9 @@ class Pool:
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
                 # Zeros, not empty: a masked position still multiplies its value by 0, and 0 * NaN is NaN.
-                new = torch.zeros(slots, self.kv_heads, self.length, self.head_dim, device=device, dtype=dtype)
+                new = torch.zeros(
+                    slots, self.kv_heads, self.length, self.head_dim, device=device, dtype=dtype
+                )
                 if stay:
                     new[:stay] = old[:stay]
                 tensors[layer] = new
@@ -184,8 +187,8 @@ class KVCache:
         free = pool.free_slot()
         if free is not None:
             return free
-        oldest_first = sorted(pool.kept, key=lambda slot: (pool.kept[slot] is spare.kept, pool.kept[slot].used_at))
-        return oldest_first[0]
+        kept = pool.kept
+        return min(kept, key=lambda slot: (kept[slot] is spare.kept, kept[slot].used_at))
 
     def _go_live(self, pool: Pool, slot: int, sequence: Sequence, *, length: int) -> None:
         """Put `slot` right after the live ones; what was kept there changes places with it."""

@@ -6,6 +6,8 @@ from typing import Any
 from inference.engines.text.configuration import Shape, dtype_of, shape_of
 
 SHORTEST_SLOT = 128
+STEP_TOKENS = 512
+LOGIT_ROWS = 64
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -24,9 +26,9 @@ def kv_bytes_per_token(shape: Shape, *, item_bytes: int) -> int:
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * item_bytes
 
 
-def working_bytes(shape: Shape, *, slots: int, step_tokens: int) -> int:
-    """Bytes of activations and of float32 logits (and their copies in sampling) in one step."""
-    return 4 * (step_tokens * shape.hidden * 16 + slots * shape.vocab * 3)
+def working_bytes(shape: Shape) -> int:
+    """Bytes of a step's activations, and of float32 logits with their copies in sampling."""
+    return 4 * (STEP_TOKENS * shape.hidden * 16 + LOGIT_ROWS * shape.vocab * 3)
 
 
 def estimate_memory(config: Mapping[str, Any], *, slots: int, context: int, weight_bytes: int = 0) -> int:
@@ -37,4 +39,4 @@ def estimate_memory(config: Mapping[str, Any], *, slots: int, context: int, weig
     shape = shape_of(config)
     item_bytes = ITEM_BYTES[dtype_of(config) or "float32"]
     cache = slots * context * kv_bytes_per_token(shape, item_bytes=item_bytes)
-    return weight_bytes + cache + working_bytes(shape, slots=slots, step_tokens=512)
+    return weight_bytes + cache + working_bytes(shape)

@@ -10,8 +10,8 @@ class Sequence:
     """The tokens of a request so far and how much of them the cache holds. Lengths in tokens.
 
     `tokens` is the prompt and what was sampled; the first `computed` have their keys and values in the
-    cache, of which `cached` came from another sequence. `limit` is the most `tokens` can ever grow to. `pool` and
-    `slot` say where in the cache, while it runs.
+    cache, of which `cached` came from another sequence. `limit` is the most `tokens` can ever grow to.
+    `pool` and `slot` say where in the cache, while it runs.
     """
 
     request: GenerateRequest

@@ -1,0 +1,213 @@
+"""The text engine: one thread that steps a `Generator`, and the doors to it for other threads."""
+
+import logging
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+import torch
+
+from inference.engines.base import (
+    Capacity,
+    EngineStats,
+    GenerateRequest,
+    Manifest,
+    Request,
+    RequestRefused,
+    Sink,
+    UnloadableVersion,
+)
+from inference.engines.text import loading
+from inference.engines.text.generating import Generator
+from inference.engines.text.kv_cache import KVCache
+from inference.engines.text.memory import kv_bytes_per_token, working_bytes
+from inference.engines.text.runner import Runner
+from inference.engines.text.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+GRACE_SECONDS = 5.0
+
+
+class TextEngine:
+    """Continuous batching for one causal model on one device. See `inference.engines.base.Engine`."""
+
+    manifest: Manifest
+
+    def __init__(self, generator: Generator, *, manifest: Manifest, slots: int, cache: KVCache) -> None:
+        self.manifest = manifest
+        self._generator = generator
+        self._slots = slots
+        self._cache = cache
+        self._inbox: deque[GenerateRequest | str] = deque()
+        self._news = threading.Condition()
+        self._busy = 0
+        self._is_closing = False
+        self._stop_at: float | None = None
+        self._thread = threading.Thread(target=self._work, name="text-engine", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        *,
+        manifest: Manifest,
+        device: str,
+        sink: Sink,
+        slots: int | None = None,
+        step_tokens: int | None = None,
+    ) -> "TextEngine":
+        """Read safetensors from `directory`. Raises `UnloadableVersion` with a sentence for the provider.
+
+        `slots` is how many requests run at once, `step_tokens` how many tokens one step may compute.
+        """
+        is_cuda = device.startswith("cuda")
+        slots = slots or (256 if is_cuda else 64)
+        step_tokens = step_tokens or (2048 if is_cuda else 256)
+        loaded = loading.load(directory, manifest=manifest, device=device)
+        context_length = _check_context(loaded, manifest)
+        cache = _make_cache(loaded, manifest, context_length=context_length, slots=slots, device=device)
+        generator = Generator(
+            scheduler=Scheduler(cache, slots=slots, step_tokens=step_tokens),
+            runner=Runner(loaded.model, cache, device=device),
+            token_bytes=loaded.token_bytes,
+            eos_ids=loaded.eos_ids,
+            context_length=context_length,
+            vocab_size=loaded.shape.vocab,
+            device=device,
+            sink=sink,
+        )
+        return cls(generator, manifest=manifest, slots=slots, cache=cache)
+
+    def submit(self, request: Request) -> None:
+        """Queue a request. Raises `RequestRefused` if it can never run (too long, bad token id)."""
+        if not isinstance(request, GenerateRequest):
+            raise RequestRefused("This version generates text; it takes prompts, not items.")
+        _check_request(
+            request, context_length=self._generator.context_length, vocab_size=self._generator.vocab_size
+        )
+        with self._news:
+            if self._is_closing:
+                raise RequestRefused("This engine is stopping.")
+            if request.id in self._generator.flights or request.id in map(_id, self._inbox):
+                raise RequestRefused(f"A request with id {request.id} is already running.")
+            self._inbox.append(request)
+            self._news.notify()
+
+    def cancel(self, request_id: str) -> None:
+        """Stop within a step; the sink still gets a last chunk, "cancelled", with what was used."""
+        with self._news:
+            self._inbox.append(request_id)
+            self._news.notify()
+
+    def capacity(self) -> Capacity:
+        with self._news:
+            arriving = sum(isinstance(item, GenerateRequest) for item in self._inbox)
+            return Capacity(slots=self._slots, busy=arriving + len(self._generator.flights))
+
+    def stats(self) -> EngineStats:
+        return self._generator.counters.snapshot()
+
+    def close(self, *, drain: bool, timeout: float) -> None:
+        """Stop the thread and free memory; with `drain`, first finish what is in flight (seconds).
+
+        What is then still unfinished ends with "error", which costs its caller nothing.
+        """
+        with self._news:
+            self._is_closing = True
+            self._stop_at = time.monotonic() + (timeout if drain else 0)
+            self._news.notify()
+        self._thread.join(timeout + GRACE_SECONDS)
+        if self._thread.is_alive():
+            logger.error("the text engine did not stop within %s s", timeout + GRACE_SECONDS)
+
+    def _work(self) -> None:
+        with torch.inference_mode():
+            while self._take_news():
+                self._step()
+            self._generator.end_all("The engine was stopped.")
+            self._flush()
+            self._cache.clear()
+            self._generator.runner.free()
+
+    def _take_news(self) -> bool:
+        """Wait for something to do and take in what has come. False when it is time to stop."""
+        with self._news:
+            while not (self._inbox or self._generator.scheduler.has_work or self._is_closing):
+                self._news.wait()
+            items = list(self._inbox)
+            for item in items:
+                if isinstance(item, GenerateRequest):
+                    self._generator.add(item)
+            self._inbox.clear()
+        for item in items:
+            if isinstance(item, str):
+                self._generator.cancel(item)
+        if self._stop_at is None:
+            return True
+        return self._generator.scheduler.has_work and time.monotonic() < self._stop_at
+
+    def _step(self) -> None:
+        try:
+            self._generator.step()
+        except Exception:  # the thread outlives anything: what it held is told, later requests run
+            logger.exception("the text engine's step failed")
+            self._generator.end_all("The engine failed.")
+        self._flush()
+
+    def _flush(self) -> None:
+        try:
+            self._generator.sink.flush()
+        except Exception:  # the next flush may succeed; requests must not die with this one
+            logger.exception("the sink did not flush")
+
+
+def _id(item: GenerateRequest | str) -> str | None:
+    return item.id if isinstance(item, GenerateRequest) else None
+
+
+def _check_request(request: GenerateRequest, *, context_length: int, vocab_size: int) -> None:
+    length = len(request.prompt_ids)
+    if not length:
+        raise RequestRefused("The prompt is empty.")
+    if length >= context_length:
+        raise RequestRefused(f"The prompt has {length} tokens; the context holds {context_length}.")
+    if min(request.prompt_ids) < 0 or max(request.prompt_ids) >= vocab_size:
+        raise RequestRefused(f"The prompt has a token id outside 0 to {vocab_size - 1}.")
+    if any(not 0 <= token < vocab_size for token in request.sampling.logit_bias):
+        raise RequestRefused(f"logit_bias has a token id outside 0 to {vocab_size - 1}.")
+    if request.sampling.max_tokens < 1:
+        raise RequestRefused("max_tokens must be at least 1.")
+
+
+def _check_context(loaded: loading.Loaded, manifest: Manifest) -> int:
+    if manifest.context_length > loaded.shape.positions:
+        raise UnloadableVersion(
+            f"The manifest's context of {manifest.context_length} exceeds the model's {loaded.shape.positions}."
+        )
+    return manifest.context_length
+
+
+def _make_cache(
+    loaded: loading.Loaded, manifest: Manifest, *, context_length: int, slots: int, device: str
+) -> KVCache:
+    """A cache within what the manifest's memory leaves beside weights and activations."""
+    dtype = loaded.model.dtype
+    per_token = kv_bytes_per_token(loaded.shape, item_bytes=dtype.itemsize)
+    budget = (manifest.memory_bytes - loaded.weight_bytes - working_bytes(loaded.shape)) // per_token
+    if budget < context_length:
+        raise UnloadableVersion(
+            f"{manifest.memory_bytes} bytes leave room for {max(budget, 0)} tokens beside the weights; "
+            f"one request may need {context_length}."
+        )
+    return KVCache(
+        layers=loaded.shape.layers,
+        kv_heads=loaded.shape.kv_heads,
+        head_dim=loaded.shape.head_dim,
+        context_length=context_length,
+        budget_tokens=budget,
+        slots=slots,
+        device=device,
+        dtype=dtype,
+    )

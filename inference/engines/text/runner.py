@@ -1,0 +1,123 @@
+"""Run one step's work through the model: pack the tokens, lay out attention, return the last logits."""
+
+from collections.abc import Iterator
+from collections.abc import Sequence as Items
+from itertools import groupby
+
+import torch
+from transformers import PreTrainedModel
+
+from inference.engines.text import attention
+from inference.engines.text.kv_cache import KVCache, Pool
+from inference.engines.text.sequence import Work
+
+
+class Runner:
+    """A model whose attention reads and writes `cache`. One step at a time, on one thread."""
+
+    def __init__(self, model: PreTrainedModel, cache: KVCache, *, device: str) -> None:
+        attention.register()
+        model.set_attn_implementation(attention.NAME)
+        self._body: torch.nn.Module = model.base_model
+        self._head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+        self._cache = cache
+        self._device = device
+
+    def run(self, works: Items[Work]) -> tuple[list[Work], torch.Tensor]:
+        """Compute `works`. Returns those that complete their sequence, and their float32 logits [rows, vocab].
+
+        Sequences are not advanced: a step that raised can simply be run again, or in parts.
+        """
+        ordered = sorted(works, key=_layout_key)
+        tokens = [t for w in ordered for t in w.sequence.tokens[w.start : w.start + w.count]]
+        positions = [p for w in ordered for p in range(w.start, w.start + w.count)]
+        packed = torch.tensor([tokens, positions], device=self._device)
+        step = self._lay_out(ordered, packed[1])
+        hidden = self._body(
+            input_ids=packed[0][:, None], position_ids=packed[1][:, None], use_cache=False, step=step
+        ).last_hidden_state[:, 0]
+        completing, rows = _completing(ordered)
+        if len(rows) != len(tokens):
+            hidden = hidden[torch.tensor(rows, device=self._device, dtype=torch.long)]
+        return completing, self._head(hidden).float()
+
+    def free(self) -> None:
+        """Let go of the model. `run` must not be called again."""
+        self._body = self._head = torch.nn.Identity()
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _lay_out(self, ordered: Items[Work], positions: torch.Tensor) -> attention.Step:
+        writings: list[attention.Writing] = []
+        groups: list[attention.Group] = []
+        start = 0
+        for number, pool_works in groupby(ordered, key=lambda w: w.sequence.pool):
+            works, pool = list(pool_works), self._cache.pools[number]
+            stop = start + sum(w.count for w in works)
+            index = self._row_index(pool, works, positions[start:stop])
+            writings.append(attention.Writing(pool, start, stop, index))
+            groups.extend(self._group(pool, works, start))
+            start = stop
+        return attention.Step(writings, groups)
+
+    def _row_index(self, pool: Pool, works: Items[Work], positions: torch.Tensor) -> torch.Tensor:
+        """Rows of [slots * kv_heads * length, head_dim] for every token and key head, token by token."""
+        slots = torch.tensor([w.sequence.slot for w in works for _ in range(w.count)], device=self._device)
+        first = slots * (pool.kv_heads * pool.length) + positions
+        heads = torch.arange(0, pool.kv_heads * pool.length, pool.length, device=self._device)
+        return (first[:, None] + heads).flatten()
+
+    def _group(self, pool: Pool, works: Items[Work], start: int) -> Iterator[attention.Group]:
+        for _, run in groupby(enumerate(works), key=lambda pair: _group_key(*pair)):
+            members = [work for _, work in run]
+            stop = start + sum(w.count for w in members)
+            yield self._build_group(pool, members, start, stop)
+            start = stop
+
+    def _build_group(self, pool: Pool, works: list[Work], start: int, stop: int) -> attention.Group:
+        first = works[0]
+        if _is_decoding(first):
+            lengths = [w.start + 1 for w in works]
+            return attention.Decoding(
+                pool,
+                first.sequence.slot,
+                start,
+                stop,
+                max(lengths),
+                min(lengths),
+                torch.tensor(lengths, device=self._device),
+            )
+        if first.start == 0:
+            return attention.FreshPrompts(start, stop, len(works), first.count)
+        return attention.LaterChunk(pool, first.sequence.slot, start, stop, first.start + first.count)
+
+
+def _layout_key(work: Work) -> tuple[int, bool, int, int]:
+    """Pool by pool; in each the decoding ones by slot, then chunks with those of one shape side by side."""
+    sequence = work.sequence
+    if _is_decoding(work):
+        return sequence.pool, False, 0, sequence.slot
+    return sequence.pool, True, work.count if work.start == 0 else -1, sequence.slot
+
+
+def _is_decoding(work: Work) -> bool:
+    return work.count == 1 and work.start > 0
+
+
+def _group_key(number: int, work: Work) -> tuple[str, int]:
+    """Equal for neighbours in the layout that can attend in one call."""
+    if _is_decoding(work):
+        return "slots", work.sequence.slot - number
+    if work.start == 0:
+        return "fresh", work.count
+    return "chunk", work.sequence.slot
+
+
+def _completing(ordered: Items[Work]) -> tuple[list[Work], list[int]]:
+    works, rows, stop = [], [], 0
+    for work in ordered:
+        stop += work.count
+        if work.completes:
+            works.append(work)
+            rows.append(stop - 1)
+    return works, rows
