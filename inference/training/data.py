@@ -22,8 +22,8 @@ def split_by_class(targets: torch.Tensor, *, validation: float, test: float, see
     for label in range(int(targets.max()) + 1):
         members = (targets == label).nonzero().flatten()
         members = members[torch.randperm(len(members), generator=generator)]
-        sizes = [round(len(members) * share) for share in (test, validation)]
-        for part, piece in zip(parts, members.split([*sizes, len(members) - sum(sizes)]), strict=True):
+        ends = [round(len(members) * share) for share in (test, test + validation)]
+        for part, piece in zip(parts, members.tensor_split(ends), strict=True):
             part.append(piece)
     test_part, validation_part, train_part = (torch.cat(part).sort().values for part in parts)
     return Split(train=train_part, validation=validation_part, test=test_part)

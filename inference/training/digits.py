@@ -159,7 +159,7 @@ one handwritten digit, light ink on a dark ground. Images are brought to 8 x 8 g
 | recall, mean over digits | {measured["recall"]:.1%} |
 
 Trained in {history.steps} steps ({history.seconds:.0f} s) with AdamW, weight decay, dropout, shifted
-images and early stopping, on scikit-learn's copy of the UCI Optical Recognition of Handwritten Digits (CC BY 4.0).
+images and early stopping, on scikit-learn's copy of the UCI set of handwritten digits (CC BY 4.0).
 `training.json` holds the loss curve and the confusion matrix.
 
 It knows single digits only: letters and photographs get a digit too, often with confidence.
