@@ -98,6 +98,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=portal.kit.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('created_at', models.DateTimeField(default=portal.kit.clock.now, editable=False)),
                 ('expires_at', models.DateTimeField()),
+                ('notes', models.TextField(blank=True)),
                 ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
                 ('listing', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='uploads', to='marketplace.listing')),
             ],
@@ -198,7 +199,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='version',
-            constraint=models.UniqueConstraint(fields=('listing', 'digest'), name='version_digest_once'),
+            constraint=models.UniqueConstraint(condition=models.Q(('state', 'refused'), _negated=True), fields=('listing', 'digest'), name='version_digest_once'),
         ),
         migrations.AddConstraint(
             model_name='listing',

@@ -1,0 +1,8 @@
+import pytest
+from django.core.management import call_command
+from django.db import DatabaseError, transaction
+
+
+@pytest.mark.django_db
+def test_models_and_migrations_agree() -> None:
+    call_command("makemigrations", "marketplace", "--check", "--dry-run")
