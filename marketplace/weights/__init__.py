@@ -1,0 +1,6 @@
+"""The bytes of versions: kept once per content, and cached on the machines that run them."""
+
+from marketplace.weights.cache import directory
+from marketplace.weights.storage import exists, open_stored, store
+
+__all__ = ["directory", "exists", "open_stored", "store"]

@@ -1,0 +1,97 @@
+"""Content-addressed storage over Django's storage API: a file's name is its SHA-256."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import Storage, storages
+
+from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
+
+BLOCK_BYTES = 2**20
+
+
+def weights_storage() -> Storage:
+    """The storage named "weights" in the settings."""
+    return storages["weights"]
+
+
+def name_of(sha256: str) -> str:
+    """Where the content lies in the storage."""
+    return f"{sha256[:2]}/{sha256}"
+
+
+def exists(sha256: str) -> bool:
+    """Whether the content is stored."""
+    return weights_storage().exists(name_of(sha256))
+
+
+def open_stored(sha256: str) -> IO[bytes]:
+    """The stored content, to read. Raises `WeightsMissing`."""
+    try:
+        return weights_storage().open(name_of(sha256), "rb")
+    except FileNotFoundError as error:
+        raise WeightsMissing(sha256=sha256) from error
+
+
+def store(stream: IO[bytes], *, size: int, sha256: str) -> None:
+    """Keep what `stream` yields under its digest; storing the same content again changes nothing.
+
+    The stream is read to its end even if the content is there already, so that knowing a digest is not
+    enough to get at another's file. Raises `SizeMismatch` or `DigestMismatch` and keeps nothing then.
+    """
+    with _spooled() as spool:
+        copy_verified(stream, spool, size=size, sha256=sha256)
+        spool.flush()
+        os.fsync(spool.fileno())
+        if exists(sha256):
+            return
+        _save(spool, name_of(sha256))
+
+
+def copy_verified(source: IO[bytes], target: IO[bytes], *, size: int, sha256: str) -> None:
+    """Copy exactly `size` bytes that hash to `sha256`. Raises `SizeMismatch` or `DigestMismatch`."""
+    digest, count = hashlib.sha256(), 0
+    while block := source.read(BLOCK_BYTES):
+        count += len(block)
+        if count > size:
+            raise SizeMismatch(expected=size, actual=count)
+        digest.update(block)
+        target.write(block)
+    if count != size:
+        raise SizeMismatch(expected=size, actual=count)
+    if digest.hexdigest() != sha256:
+        raise DigestMismatch(expected=sha256, actual=digest.hexdigest())
+
+
+class _Spooled(File):  # type: ignore[type-arg]
+    """A file that the storage may move into place, which is atomic on the same file system."""
+
+    def temporary_file_path(self) -> str:
+        return str(self.name)
+
+
+@contextmanager
+def _spooled() -> Iterator[IO[bytes]]:
+    # Beside the storage's own files where it has a directory, so that the move is a rename.
+    folder = Path(getattr(weights_storage(), "location", settings.HOME / "cache")) / "incoming"
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+        try:
+            yield spool
+        finally:
+            Path(spool.name).unlink(missing_ok=True)
+
+
+def _save(spool: IO[bytes], name: str) -> None:
+    spool.seek(0)
+    saved = weights_storage().save(name, _Spooled(spool, name=spool.name))
+    # Another process stored the same content a moment earlier; the storage chose a second name for ours.
+    if saved != name:
+        weights_storage().delete(saved)
