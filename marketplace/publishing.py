@@ -1,0 +1,219 @@
+"""From a provider's files to something others can call: listings, versions, what is current."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from marketplace import validation, weights
+from marketplace.errors import (
+    ListingSlugTaken,
+    NotPublishable,
+    VersionExists,
+    VersionNotReady,
+    WeightsMissing,
+)
+from marketplace.models import Listing, Version, VersionFile
+from marketplace.validation import Finding, LocalFile, Report
+from portal.accounts import membership
+from portal.accounts.models import Organisation, User
+from portal.kit import clock, epochs, queue
+from portal.kit.errors import Invalid
+
+Files = Mapping[str, tuple[str, int]]
+EDITABLE = frozenset({"name", "summary", "card", "licence", "languages", "tags"})
+
+
+def create_listing(
+    organisation: Organisation, *, by: User, slug: str, name: str, task: str, **fields: Any
+) -> Listing:
+    """A draft that only its organisation sees. `fields` are those in `EDITABLE`. Raises `ListingSlugTaken`."""
+    membership.require(by, organisation, "publish")
+    listing = Listing(
+        organisation=organisation, created_by=by, slug=slug, name=name, task=task, **_editable(fields)
+    )
+    _check_fields(listing)
+    try:
+        with transaction.atomic():
+            listing.save()
+    except IntegrityError as conflict:
+        raise ListingSlugTaken(owner=organisation.slug, slug=slug) from conflict
+    return listing
+
+
+def edit_listing(listing: Listing, *, by: User, **fields: Any) -> Listing:
+    """Change what the page says; `fields` are those in `EDITABLE`."""
+    membership.require(by, listing.organisation, "publish")
+    changes = _editable(fields)
+    for name, value in changes.items():
+        setattr(listing, name, value)
+    _check_fields(listing)
+    listing.save(update_fields=list(changes))
+    epochs.bump("listing", listing.pk)
+    return listing
+
+
+def _editable(fields: Mapping[str, Any]) -> dict[str, Any]:
+    if unknown := fields.keys() - EDITABLE:
+        raise TypeError(f"a listing's {', '.join(sorted(unknown))} cannot be set")
+    return dict(fields)
+
+
+def _check_fields(listing: Listing) -> None:
+    try:
+        listing.clean_fields()
+    except ValidationError as error:
+        name, messages = next(iter(error.message_dict.items()))
+        raise Invalid(reason=f"{name}: {messages[0]}") from error
+
+
+def add_version(listing: Listing, *, by: User, files: Files, notes: str = "") -> Version:
+    """Examine stored files (path to SHA-256 and size) and make them the listing's next version.
+
+    The version is `refused`, or `checking` until a worker has tried it; either way its `report` says what
+    was found. Raises `VersionExists` for the files of another version, `WeightsMissing` for unknown bytes.
+    """
+    membership.require(by, listing.organisation, "publish")
+    report = validation.examine(_readable(files), task=listing.task)
+    kept = {path: files[path] for path in report.kept}
+    digest = digest_of(kept)
+    with transaction.atomic():
+        Listing.objects.select_for_update().get(pk=listing.pk)
+        if same := listing.versions.filter(digest=digest).exclude(state=Version.State.REFUSED).first():
+            raise VersionExists(listing=listing.path, number=same.number)
+        version = _create(listing, by=by, report=report, digest=digest, files=kept, notes=notes)
+        _fill_blanks(listing, report)
+        if version.state == Version.State.CHECKING:
+            queue.enqueue("inference.try_version", str(version.pk))
+    return version
+
+
+def _readable(files: Files) -> dict[str, LocalFile]:
+    for sha256, _ in files.values():
+        if not weights.exists(sha256):
+            raise WeightsMissing(sha256=sha256)
+    return {
+        path: LocalFile(size=size, open=lambda sha256=sha256: weights.open_stored(sha256))  # type: ignore[misc]
+        for path, (sha256, size) in files.items()
+    }
+
+
+def digest_of(files: Files) -> str:
+    """SHA-256 over the sorted paths and digests: the same files give the same digest, anywhere."""
+    lines = (f"{sha256}  {path}\n" for path, (sha256, _) in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _create(listing: Listing, *, by: User, report: Report, digest: str, files: Files, notes: str) -> Version:
+    latest = listing.versions.aggregate(number=Max("number"))["number"] or 0
+    facts = report.facts
+    version = Version.objects.create(
+        listing=listing,
+        number=latest + 1,
+        digest=digest,
+        task=facts.task if facts else listing.task,
+        architecture=facts.architecture if facts else "",
+        context_length=facts.context_length if facts else 0,
+        parameter_count=facts.parameter_count if facts else 0,
+        weight_bytes=facts.weight_bytes if facts else 0,
+        memory_bytes=facts.memory_bytes if facts else 0,
+        state=Version.State.CHECKING if report.ok else Version.State.REFUSED,
+        report=report.to_json(),
+        evaluation=list(report.card.evaluation),
+        training=dict(report.training),
+        notes=notes,
+        created_by=by,
+    )
+    VersionFile.objects.bulk_create(
+        VersionFile(version=version, path=path, sha256=sha256, size=size)
+        for path, (sha256, size) in files.items()
+    )
+    return version
+
+
+def _fill_blanks(listing: Listing, report: Report) -> None:
+    """Let the files' own card describe a listing that its provider has not described yet."""
+    card = report.card
+    told = {
+        "card": card.body,
+        "licence": card.licence,
+        "languages": list(card.languages),
+        "tags": list(card.tags),
+    }
+    news = {name: value for name, value in told.items() if value and not getattr(listing, name)}
+    if news:
+        Listing.objects.filter(pk=listing.pk).update(**news)
+        for name, value in news.items():
+            setattr(listing, name, value)
+
+
+def record_trial(
+    version_id: UUID, *, ok: bool, findings: Iterable[Finding | Mapping[str, Any]] = ()
+) -> Version:
+    """What a worker saw when it loaded and ran the version: it becomes `ready` or `refused`.
+
+    Safe to repeat: only a version that is still `checking` changes. The first ready version of a listing
+    becomes its current one.
+    """
+    with transaction.atomic():
+        version = Version.objects.select_for_update().select_related("listing").get(pk=version_id)
+        if version.state != Version.State.CHECKING:
+            return version
+        version.state = Version.State.READY if ok else Version.State.REFUSED
+        seen = [asdict(found) if isinstance(found, Finding) else dict(found) for found in findings]
+        version.report = {**version.report, "findings": [*version.report.get("findings", []), *seen]}
+        version.save(update_fields=["state", "report"])
+        if ok:
+            Listing.objects.filter(pk=version.listing_id, current_version=None).update(
+                current_version=version
+            )
+        epochs.bump("listing", version.listing_id)
+    version.listing.refresh_from_db(fields=["current_version"])
+    return version
+
+
+def make_current(version: Version, *, by: User) -> None:
+    """Let calls of `owner/slug` reach this version: a step forward, or a roll-back. Raises `VersionNotReady`."""
+    listing = version.listing
+    membership.require(by, listing.organisation, "publish")
+    with transaction.atomic():
+        locked = Version.objects.select_for_update().get(pk=version.pk)
+        if locked.state != Version.State.READY:
+            raise VersionNotReady(listing=listing.path, version=version.number)
+        Listing.objects.filter(pk=listing.pk).update(current_version=version)
+        epochs.bump("listing", listing.pk)
+    listing.current_version = version
+
+
+def publish(listing: Listing, *, by: User) -> None:
+    """Show it in the catalogue and let others subscribe; a withdrawn listing comes back. Raises `NotPublishable`."""
+    membership.require(by, listing.organisation, "publish")
+    listing.refresh_from_db(fields=["current_version", "published_at", "withdrawn_by"])
+    if listing.withdrawn_by is not None and listing.withdrawn_by.is_staff and not by.is_staff:
+        raise NotPublishable(listing=listing.path, reason="the operator has withdrawn it. Ask them first.")
+    if listing.current_version_id is None:
+        raise NotPublishable(
+            listing=listing.path, reason="it has no version that is ready. Upload one first."
+        )
+    if not listing.plans.filter(archived_at=None).exists():
+        raise NotPublishable(
+            listing=listing.path, reason="it has no plan. Price it first; free is a price too."
+        )
+    listing.published_at = listing.published_at or clock.now()
+    listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = None, None, ""
+    listing.save(update_fields=["published_at", "withdrawn_at", "withdrawn_by", "withdrawn_reason"])
+    epochs.bump("listing", listing.pk)
+
+
+def withdraw(listing: Listing, *, by: User, reason: str) -> None:
+    """Stop all calls and hide it; subscribers read the reason. Operators may withdraw anyone's listing."""
+    if not by.is_staff:
+        membership.require(by, listing.organisation, "publish")
+    listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = clock.now(), by, reason[:240]
+    listing.save(update_fields=["withdrawn_at", "withdrawn_by", "withdrawn_reason"])
+    epochs.bump("listing", listing.pk)
