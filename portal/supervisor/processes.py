@@ -1,0 +1,44 @@
+"""What `make up` runs: the whole of Mercato as a list of programs."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Program:
+    """One process to keep running.
+
+    `stop_rank`: lower ones are asked to stop first, and the next rank only when they are gone. `grace_s`: how
+    long it may take before it is killed. `once`: it does a task and ends; a failure is tried again.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    stop_rank: int
+    grace_s: float
+    once: bool = False
+
+
+def list_programs(environment: Mapping[str, str]) -> list[Program]:
+    """All programs, in the order of starting. Reads HOST, PORT and WEB_PROCESSES."""
+    web = (
+        *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
+        *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
+        *("--workers", environment.get("WEB_PROCESSES", "1")),
+        *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
+    )
+    return [
+        # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
+        Program("web", web, stop_rank=0, grace_s=15),
+        Program("worker", manage("worker"), stop_rank=1, grace_s=20),
+        Program("jobs", manage("jobs"), stop_rank=1, grace_s=20),
+        Program("meter", manage("meter"), stop_rank=2, grace_s=10),
+        Program("beat", manage("beat"), stop_rank=3, grace_s=5),
+        Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True),
+    ]
+
+
+def manage(command: str) -> tuple[str, ...]:
+    """A Django command as a program."""
+    return (sys.executable, "manage.py", command)
