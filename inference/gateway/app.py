@@ -1,0 +1,143 @@
+"""The ASGI application of the data plane, to be mounted under /v1."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import redis
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from inference.gateway import embeddings, generation, models, predictions
+from inference.gateway.answering import json_response
+from inference.gateway.errors import (
+    CallError,
+    MethodNotAllowed,
+    ServiceUnavailable,
+    UnknownUrl,
+    describe,
+    headers_of,
+    status_of,
+)
+from inference.gateway.process import GatewayProcess
+from inference.gateway.reading import ClientGone
+from portal.kit import ids
+from portal.kit.errors import PortalError
+
+log = logging.getLogger(__name__)
+
+Door = Callable[[GatewayProcess, Request], Awaitable[Response]]
+
+
+class InternalError(CallError):
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+    message = "The server had an error while processing your request. Please try again."
+
+
+def create() -> Starlette:
+    """A new application with what it holds. It opens with its lifespan, or else with its first request."""
+    opening = Opening()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await opening.process()
+        yield
+        await opening.close()
+
+    def serve(door: Door) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            return await door(await opening.process(), request)
+
+        return endpoint
+
+    app = Starlette(
+        routes=[
+            Route("/chat/completions", serve(generation.chat), methods=["POST"]),
+            Route("/completions", serve(generation.complete), methods=["POST"]),
+            Route("/embeddings", serve(embeddings.embed), methods=["POST"]),
+            Route("/predictions", serve(predictions.create), methods=["POST"]),
+            Route("/predictions/{id}", serve(predictions.retrieve), methods=["GET"]),
+            Route("/predictions/{id}/cancel", serve(predictions.cancel), methods=["POST"]),
+            Route("/models", serve(models.listed), methods=["GET"]),
+            Route("/models/{model:path}", serve(models.retrieve), methods=["GET"]),
+        ],
+        exception_handlers=_HANDLERS,
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+class Opening:
+    """Opens the process's share once, in the event loop that serves, and closes it."""
+
+    def __init__(self) -> None:
+        self._process: GatewayProcess | None = None
+        self._lock = asyncio.Lock()
+
+    async def process(self) -> GatewayProcess:
+        if self._process is None:
+            async with self._lock:
+                if self._process is None:
+                    process = GatewayProcess()
+                    await process.open()
+                    self._process = process
+        return self._process
+
+    async def close(self) -> None:
+        if self._process is not None:
+            await self._process.close()
+            self._process = None
+
+
+async def _refuse(_: Request, error: Exception) -> Response:
+    assert isinstance(error, PortalError)
+    return refusal(error)
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    if error.status_code == 405:
+        answer = refusal(MethodNotAllowed(method=method, path=path))
+        answer.headers.update(error.headers or {})
+        return answer
+    return refusal(UnknownUrl(method=method, path=path))
+
+
+async def _refuse_without_redis(_: Request, error: Exception) -> Response:
+    log.warning("a call was refused: %s", error)
+    return refusal(ServiceUnavailable(reason="The service is restarting. Please try again.", retry_after=1))
+
+
+async def _drop(_: Request, __: Exception) -> Response:
+    # Nobody reads this; 499 is what access logs conventionally say of clients that left.
+    return Response(status_code=499)
+
+
+async def _apologise(_: Request, error: Exception) -> Response:
+    log.error("a call failed", exc_info=error)
+    return refusal(InternalError())
+
+
+def refusal(error: PortalError) -> Response:
+    """A refusal as OpenAI words it, with a request id to quote."""
+    headers = {"x-request-id": ids.public("req", ids.uuid7()), **headers_of(error)}
+    return json_response(describe(error), status=status_of(error), headers=headers)
+
+
+_HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
+    PortalError: _refuse,
+    HTTPException: _refuse_http,
+    ClientGone: _drop,
+    redis.ConnectionError: _refuse_without_redis,
+    redis.TimeoutError: _refuse_without_redis,
+    Exception: _apologise,
+}

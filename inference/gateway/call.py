@@ -1,0 +1,138 @@
+"""One call between its admission and its end: where the relay leaves what arrives, and a door waits."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from billing.credit.admission import Admitted
+from billing.credit.facts import CallFacts
+from portal.kit.errors import PortalError
+
+# Unread answer that a call may pile up for a client that does not read, in bytes, roughly.
+BACKLOG_BYTES = 8 * 2**20
+_LOGPROB_BYTES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """The final as recorded: `charge` in micro-minor units, `quantities` by meter."""
+
+    outcome: str
+    finish_reason: str
+    charge: int
+    quantities: dict[str, int]
+    output: Any = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Piece:
+    """What has arrived since the last look: text, and the log-probabilities that belong to it."""
+
+    text: str = ""
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Call:
+    """Written by the relay, read by one door. Pieces that nobody has fetched yet are joined, so a slow
+    client costs no more than its answer; beyond `BACKLOG_BYTES` the run is cancelled.
+    """
+
+    id: UUID
+    version: str
+    facts: CallFacts
+    admitted: Admitted
+    memory_bytes: int
+    born: float = field(default_factory=time.monotonic)
+    worker: str | None = None
+    cancelled: bool = False
+    gone: bool = False
+    ending: Ending | None = None
+    failure: PortalError | None = None
+    chunks_seen: int = 0
+    overdue: int = 0
+    attached: bool = False
+    hold_lost: bool = False
+    backlog: int = 0
+    _text: list[str] = field(default_factory=list)
+    _logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _waiter: asyncio.Future[None] | None = None
+
+    @property
+    def hex(self) -> str:
+        return self.id.hex
+
+    @property
+    def is_over(self) -> bool:
+        return self.ending is not None or self.failure is not None
+
+    @property
+    def age(self) -> float:
+        """Seconds since admission."""
+        return time.monotonic() - self.born
+
+    def add(self, text: str, logprobs: list[dict[str, Any]] | None) -> None:
+        if text:
+            self._text.append(text)
+        if logprobs:
+            self._logprobs.extend(logprobs)
+            self.backlog += sum(_LOGPROB_BYTES * (1 + len(entry.get("top") or ())) for entry in logprobs)
+        self.backlog += len(text)
+        self.wake()
+
+    def end(self, ending: Ending) -> None:
+        self.ending = ending
+        self.wake()
+
+    def fail(self, failure: PortalError) -> None:
+        if not self.is_over:
+            self.failure = failure
+            self.wake()
+
+    def hang_up(self) -> None:
+        """The client has gone away."""
+        self.gone = True
+        self.wake()
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def fetch(self) -> Piece | None:
+        """Everything that has arrived since the last look, or None."""
+        if not self._text and not self._logprobs:
+            return None
+        piece = Piece("".join(self._text), self._logprobs)
+        self._text, self._logprobs, self.backlog = [], [], 0
+        return piece
+
+    async def wait(self, *, seconds: float | None = None) -> bool:
+        """Until something has arrived, the call is over or the client gone; False after `seconds`."""
+        if self._text or self._logprobs or self.is_over or self.gone:
+            return True
+        waiter = self._waiter = asyncio.get_running_loop().create_future()
+        if seconds is None:
+            await waiter
+            return True
+        timer = asyncio.get_running_loop().call_later(seconds, _expire, waiter)
+        try:
+            await waiter
+        except TimeoutError:
+            return False
+        finally:
+            timer.cancel()
+        return True
+
+    async def wait_end(self) -> None:
+        """Until the call is over or the client gone; what arrives meanwhile stays to be fetched."""
+        while not (self.is_over or self.gone):
+            waiter = self._waiter = asyncio.get_running_loop().create_future()
+            await waiter
+
+
+def _expire(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_exception(TimeoutError())

@@ -1,0 +1,107 @@
+"""From a parsed request to a dispatched call: identify, prepare, admit, dispatch."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from billing.errors import StaleFacts
+from inference.gateway import ending
+from inference.gateway.call import Call
+from inference.gateway.errors import ServiceUnavailable
+from inference.gateway.lookup import Route
+from inference.gateway.watch import RUN_SECONDS
+from inference.protocol import HOLD_LEASE_SECONDS
+from portal.kit import ids
+
+if TYPE_CHECKING:
+    from inference.gateway.process import GatewayProcess
+
+# Facts may change again while they are loaded; a third time in a row is somebody's mistake.
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a worker is to do, and the most it can come to, by meter."""
+
+    kind: Literal["generate", "batch"]
+    body: dict[str, Any]
+    worst: Mapping[str, int]
+
+
+Prepare = Callable[[Route], Awaitable[Work]]
+
+
+async def begin(
+    process: "GatewayProcess", authorization: str | None, model: str, *, prepare: Prepare, endpoint: str,
+    streamed: bool = False,
+) -> Call:  # fmt: skip
+    """A call that is admitted and on its way.
+
+    `prepare` makes the work for the version that the name reaches now; it runs again if that has changed
+    meanwhile. Raises whatever refuses the call; a refusal has consumed nothing.
+    """
+    stale: StaleFacts | None = None
+    for _ in range(ATTEMPTS):
+        caller = await process.identifier.caller(authorization)
+        route = await process.identifier.route(caller, model)
+        work = await prepare(route)
+        await _refuse_hopeless(process, route)
+        try:
+            call = await _admit(process, route, work, endpoint=endpoint, streamed=streamed)
+        except StaleFacts as error:
+            process.identifier.forget(caller, model)
+            stale = error
+            continue
+        await _dispatch(process, call, work)
+        return call
+    assert stale is not None
+    raise stale
+
+
+async def _refuse_hopeless(process: "GatewayProcess", route: Route) -> None:
+    """503 where no worker that lives could ever run the version."""
+    await process.roster.ready()
+    if process.roster.serves(route.version):
+        return
+    largest = process.roster.largest_bytes()
+    if largest is None:
+        reason = "No worker is alive at the moment. Please try again shortly."
+        raise ServiceUnavailable(reason=reason, retry_after=5)
+    if largest < route.memory_bytes:
+        reason = (
+            f"The model `{route.model}` needs {route.memory_bytes} bytes on one device; the largest worker "
+            f"has {largest}."
+        )
+        raise ServiceUnavailable(reason=reason, retry_after=60)
+
+
+async def _admit(
+    process: "GatewayProcess", route: Route, work: Work, *, endpoint: str, streamed: bool
+) -> Call:
+    request_id = ids.uuid7()
+    worst = dict(work.worst)
+    if any(component.meter == "compute_ms" for component in route.facts.components):
+        worst["compute_ms"] = int(RUN_SECONDS * 1000)
+    admitted = await process.admission.admit(
+        route.facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
+        hold_seconds=HOLD_LEASE_SECONDS,
+    )  # fmt: skip
+    return Call(
+        id=request_id,
+        version=route.version,
+        facts=route.facts,
+        admitted=admitted,
+        memory_bytes=route.memory_bytes,
+    )
+
+
+async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
+    process.relay.calls[call.hex] = call
+    try:
+        await process.dispatcher.send(call, kind=work.kind, body=work.body)
+    except BaseException as failure:
+        # Whatever went wrong, a hold must not outlive the call that it was for.
+        process.relay.calls.pop(call.hex, None)
+        process.spawn(ending.release(process, call))
+        raise failure

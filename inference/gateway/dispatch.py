@@ -1,0 +1,132 @@
+"""The way out: the payload under its key, and a Celery message in the version's queue.
+
+Over a Redis broker the message is written by the event loop itself, in the same pipeline as the payload:
+it is Celery's protocol 2 as kombu's Redis transport stores it. Over another broker Celery publishes it,
+in a thread.
+"""
+
+import asyncio
+import base64
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
+
+import orjson
+
+from inference.gateway.call import Call
+from inference.gateway.errors import Overloaded
+from inference.protocol import PAYLOAD_SECONDS, RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
+from portal.celery import app
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+# Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
+QUEUE_LIMIT = 1_000
+RETRY_SECONDS = 2
+
+
+class Publisher(Protocol):
+    """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown."""
+
+    async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
+
+
+class Dispatcher:
+    """Sends calls of one web process to workers."""
+
+    def __init__(self, client: "Redis", *, publisher: Publisher, reply: str) -> None:
+        self._client = client
+        self._publisher = publisher
+        self._reply = reply
+
+    async def send(self, call: Call, *, kind: Any, body: dict[str, Any]) -> None:
+        """Dispatch a call once. Raises `Overloaded` if too many wait; then no worker will run it."""
+        payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
+        waiting = await self._publisher.publish(call, packed=pack(payload))
+        if waiting > QUEUE_LIMIT and await self.withdraw(call):
+            raise Overloaded(
+                waiting=waiting - 1, retry_after=RETRY_SECONDS, retry_after_words=f"{RETRY_SECONDS} s"
+            )
+
+    async def send_again(self, call: Call) -> bool:
+        """Repeat the message of a call that nobody has begun; False if somebody has."""
+        if not await self._client.exists(payload_key(call.hex)):
+            return False
+        await self._publisher.publish(call, packed=None)
+        return True
+
+    async def withdraw(self, call: Call) -> bool:
+        """Take a call back; False if a worker has begun it."""
+        return bool(await self._client.delete(payload_key(call.hex)))
+
+    async def want(self, versions: dict[str, int]) -> None:
+        """Mark cold versions as waited for, with the unix ms of now."""
+        await self._client.zadd(WANTED, versions)
+
+
+class RedisPublisher:
+    """For a broker that is the Redis of everything else."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+        self._template = _MessageTemplate()
+
+    async def publish(self, call: Call, *, packed: bytes | None) -> int:
+        queue = queue_name(call.version)
+        message = self._template.message(call.hex, queue)
+        pipeline = self._client.pipeline(transaction=False)
+        if packed is not None:
+            pipeline.set(payload_key(call.hex), packed, ex=PAYLOAD_SECONDS)
+        pipeline.lpush(queue, message)
+        waiting: int = (await pipeline.execute())[-1]
+        return waiting
+
+
+class CeleryPublisher:
+    """For any broker that Celery speaks."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+
+    async def publish(self, call: Call, *, packed: bytes | None) -> int:
+        if packed is not None:
+            await self._client.set(payload_key(call.hex), packed, ex=PAYLOAD_SECONDS)
+        queue = queue_name(call.version)
+        await asyncio.to_thread(app.send_task, RUN_TASK, args=(call.hex,), queue=queue, ignore_result=True)
+        return 0
+
+
+def new_publisher(client: "Redis", *, broker_url: str, redis_url: str) -> Publisher:
+    """The quick way where the broker is our Redis, Celery's own way for every other broker."""
+    return RedisPublisher(client) if broker_url == redis_url else CeleryPublisher(client)
+
+
+class _MessageTemplate:
+    """Celery's message with the parts that never change laid out once."""
+
+    def __init__(self) -> None:
+        self._headers = {
+            "lang": "py", "task": RUN_TASK, "shadow": None, "eta": None, "expires": None, "group": None,
+            "group_index": None, "retries": 0, "timelimit": [None, None], "parent_id": None, "kwargsrepr": "{}",
+            "origin": "gateway", "ignore_result": True, "replaced_task_nesting": 0, "stamped_headers": None,
+            "stamps": {},
+        }  # fmt: skip
+
+    def message(self, request: str, queue: str) -> bytes:
+        task = str(uuid.uuid4())
+        body = base64.b64encode(
+            orjson.dumps([[request], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}])
+        ).decode()
+        return orjson.dumps(
+            {
+                "body": body,
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": self._headers | {"id": task, "root_id": task, "argsrepr": f"('{request}',)"},
+                "properties": {
+                    "correlation_id": task, "reply_to": "", "delivery_mode": 2, "priority": 0,
+                    "delivery_info": {"exchange": "", "routing_key": queue}, "body_encoding": "base64",
+                    "delivery_tag": task,
+                },
+            }
+        )  # fmt: skip

@@ -1,0 +1,77 @@
+"""Ends of calls that no worker reports: a dead worker, a call that never began, a client that left."""
+
+from typing import TYPE_CHECKING, Literal
+from uuid import UUID
+
+from billing.credit import settlement
+from inference.gateway.call import Call
+from inference.gateway.errors import ServiceUnavailable
+from inference.protocol import Final, control_stream, pack, payload_key
+from portal.kit.errors import PortalError
+
+if TYPE_CHECKING:
+    from inference.gateway.process import GatewayProcess
+
+# How many looks a final that must be in the stream already may take to be read.
+LOOKS_ALLOWED = 8
+
+
+async def give_up(process: "GatewayProcess", call: Call, failure: PortalError) -> None:
+    """End a call that failed on our side: nothing is charged, its hold and slot are released.
+
+    Whoever finishes first counts. If that was the worker, its final is in the reply stream already, and
+    the call ends with that instead.
+    """
+    if await _finish(process, call, outcome="failed"):
+        process.relay.calls.pop(call.hex, None)
+        call.fail(failure)
+    elif not call.is_over:
+        # The hold is gone and no final has come: the platform gave the call up, and that costs nothing.
+        call.overdue += 1
+        if call.overdue > LOOKS_ALLOWED:
+            process.relay.calls.pop(call.hex, None)
+            call.fail(failure)
+
+
+async def release(process: "GatewayProcess", call: Call) -> None:
+    """Give back what a call holds that was admitted and never dispatched."""
+    await process.dispatcher.withdraw(call)
+    await _finish(process, call, outcome="failed")
+
+
+async def abandon(process: "GatewayProcess", call: Call) -> None:
+    """The client has gone: stop the run. What was generated until then is metered when the final comes."""
+    if call.is_over:
+        return
+    if call.worker is None and await process.dispatcher.withdraw(call):
+        await _finish(process, call, outcome="cancelled")
+        process.relay.calls.pop(call.hex, None)
+        call.fail(ServiceUnavailable(reason="The call was cancelled before it began."))
+        return
+    await process.relay.cancel(call)
+
+
+async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: str) -> None:
+    """Stop a call that another web process waits for: before it has begun by ending it, after that by asking
+    every worker, of which all but one ignore it.
+    """
+    if await process.redis.delete(payload_key(request)):
+        final = pack(Final(finish_reason="cancelled"))
+        await settlement.finish(
+            process.redis, request_id=UUID(hex=request), outcome="cancelled", quantities={}, reply=reply, final=final,
+            facts_extra={"finish_reason": "cancelled"},
+        )  # fmt: skip
+        return
+    for worker in process.roster.ids():
+        await process.redis.xadd(control_stream(worker), {"cancel": request}, maxlen=10_000, approximate=True)
+
+
+async def _finish(process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"]) -> bool:
+    """Whether it was this that ended the call."""
+    answer = await settlement.finish(
+        process.redis, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
+        facts_extra={
+            "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "", "finish_reason": outcome,
+        },
+    )  # fmt: skip
+    return bytes(answer[1]) != b"gone"

@@ -1,0 +1,210 @@
+"""Every refusal of the data plane, worded and shaped as OpenAI's: `{"error": {message, type, param, code}}`."""
+
+import math
+from typing import Any, ClassVar
+
+from portal.kit.errors import PortalError
+
+_TYPES = {401: "invalid_request_error", 429: "rate_limit_exceeded"}
+# Codes that our own activities raise, and the words that clients of OpenAI look for instead.
+_CODES = {"listing_withdrawn": "model_not_found", "version_not_ready": "model_not_found"}
+# Statuses that stock clients would misread: they retry 409, and know no 410.
+_STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404}
+
+
+class CallError(PortalError):
+    """A refusal with OpenAI's `type`; `param` names the offending parameter, `retry_after` is in seconds."""
+
+    type: ClassVar[str] = "invalid_request_error"
+
+    def __init__(self, *, param: str | None = None, retry_after: float | None = None, **data: Any) -> None:
+        super().__init__(**data)
+        self.param = param
+        self.retry_after = retry_after
+
+
+class InvalidRequest(CallError):
+    """A parameter is wrong; `code` may be one of OpenAI's finer ones."""
+
+    message = "{reason}"
+
+    def __init__(self, reason: str, *, param: str | None = None, code: str = "invalid_value") -> None:
+        super().__init__(reason=reason, param=param)
+        self.fine_code = code
+
+
+class UnsupportedParameter(CallError):
+    code = "unsupported_parameter"
+    message = "{reason}"
+
+    def __init__(self, name: str, *, reason: str = "") -> None:
+        reason = reason or f"'{name}' is not supported here, and leaving it out would change the result."
+        super().__init__(reason=reason, param=name)
+
+
+class NotJson(CallError):
+    code = "invalid_json"
+    message = "We could not parse the JSON body of your request: {reason}."
+
+
+class BodyTooLarge(CallError):
+    status = 413
+    code = "request_too_large"
+    message = "The request body is larger than the limit of {limit} bytes."
+
+
+class UnsupportedMediaType(CallError):
+    status = 415
+    code = "unsupported_media_type"
+    message = "The request body must be JSON: send the header Content-Type: application/json."
+
+
+class SlowBody(CallError):
+    status = 408
+    code = "request_timeout"
+    message = "The request body did not arrive within {seconds} seconds."
+
+
+class UnknownUrl(CallError):
+    status = 404
+    code = "unknown_url"
+    message = "Unknown request URL: {method} {path}. Please check the URL for typos."
+
+
+class MethodNotAllowed(CallError):
+    status = 405
+    code = "method_not_supported"
+    message = "Not allowed to {method} on {path}."
+
+
+class MissingKey(CallError):
+    status = 401
+    code = "invalid_api_key"
+    message = "You didn't provide an API key. Send it in the header Authorization: Bearer mk_..."
+
+
+class WrongKey(CallError):
+    status = 401
+    code = "invalid_api_key"
+    message = "Incorrect API key provided: {shown}. It may have been revoked or have expired."
+
+
+class KeyLacksScope(CallError):
+    status = 403
+    code = "insufficient_permissions"
+    message = "This API key may not call models: it lacks the scope `inference`."
+
+
+class ModelNotFound(CallError):
+    status = 404
+    code = "model_not_found"
+    message = "The model `{model}` does not exist or you do not have access to it."
+
+
+class NoSuchPrediction(CallError):
+    status = 404
+    code = "prediction_not_found"
+    message = "There is no prediction `{id}`, or it is not yours, or it has expired."
+
+
+class WrongTask(CallError):
+    code = "unsupported_model"
+    message = "The model `{model}` does {task}; call it at {endpoint}."
+
+
+class ContextLengthExceeded(CallError):
+    code = "context_length_exceeded"
+    message = (
+        "This model's maximum context length is {limit} tokens. However, you requested {total} tokens "
+        "({prompt} in the {what}, {completion} in the completion). Please reduce the length of the {what}."
+    )
+
+
+class InputTooLong(CallError):
+    code = "context_length_exceeded"
+    message = "This model's maximum context length is {limit} tokens. However, item {index} of the input has {prompt} tokens."
+
+
+class PromptRefused(CallError):
+    """The version's own chat template or tokenizer did not accept the messages."""
+
+    code = "prompt_refused"
+    message = "The model's chat template refused the messages: {reason}"
+
+
+class PromptTooExpensive(CallError):
+    code = "prompt_too_expensive"
+    message = "Preparing the prompt took more than the permitted time or memory, and was stopped."
+
+
+class NoChatTemplate(CallError):
+    code = "unsupported_model"
+    message = "This model has no chat template. Call it at /v1/completions."
+
+
+class ServiceUnavailable(CallError):
+    status = 503
+    type = "server_error"
+    code = "service_unavailable"
+    message = "{reason}"
+
+
+class Overloaded(CallError):
+    status = 503
+    type = "server_error"
+    code = "model_overloaded"
+    message = "{waiting} calls already wait for this model. Please try again in {retry_after_words}."
+
+
+class RunFailed(CallError):
+    """The run ended in an error, or its worker died. Nothing was charged."""
+
+    status = 500
+    type = "server_error"
+    code = "run_failed"
+    message = "{reason} You were not charged for this call."
+
+
+class WorkerLost(RunFailed):
+    status = 503
+    code = "worker_lost"
+    message = "The worker that ran this call stopped responding. You were not charged; please try again."
+
+
+def describe(error: PortalError) -> dict[str, Any]:
+    """The body of a refusal."""
+    code = getattr(error, "fine_code", None) or _CODES.get(error.code, error.code)
+    kind = getattr(error, "type", None) or _type_of(status_of(error), code)
+    return {
+        "error": {"message": str(error), "type": kind, "param": getattr(error, "param", None), "code": code}
+    }
+
+
+def status_of(error: PortalError) -> int:
+    """The HTTP status of a refusal."""
+    return _STATUSES.get(error.code, error.status)
+
+
+def headers_of(error: PortalError) -> dict[str, str]:
+    """Headers that belong to a refusal: how long to wait, and what limited it."""
+    retry_after = getattr(error, "retry_after", None) or error.data.get("retry_after")
+    headers: dict[str, str] = {}
+    if isinstance(retry_after, int | float) and retry_after > 0:
+        headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+        headers["retry-after-ms"] = str(max(1, math.ceil(retry_after * 1000)))
+    scope = str(error.data.get("scope", "")).partition(" ")[0]
+    if scope in ("requests", "tokens"):
+        headers[f"x-ratelimit-limit-{scope}"] = str(error.data.get("limit"))
+        headers[f"x-ratelimit-remaining-{scope}"] = str(error.data.get("remaining"))
+    if error.code == "insufficient_quota":
+        # Waiting and trying again does not help: stock clients should not.
+        headers["x-should-retry"] = "false"
+    return headers
+
+
+def _type_of(status: int, code: str) -> str:
+    if code == "insufficient_quota":
+        return "insufficient_quota"
+    if status >= 500:
+        return "server_error"
+    return _TYPES.get(status, "invalid_request_error")

@@ -1,0 +1,100 @@
+"""GET /v1/models: what the caller may call, with its price and whether it is loaded."""
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inference.gateway.answering import json_response
+from inference.gateway.errors import ModelNotFound
+from inference.gateway.lookup import Caller, split_name
+from inference.gateway.roster import Roster
+from marketplace.models import Listing, PriceComponent, Subscription, Version
+from portal.kit.money import Money
+
+if TYPE_CHECKING:
+    from inference.gateway.process import GatewayProcess
+
+# OpenRouter's words for prices of one unit, which tools that compare models understand.
+_PRICE_NAMES = {
+    "input_tokens": "prompt", "output_tokens": "completion", "cached_tokens": "input_cache_read",
+    "requests": "request", "images": "image", "compute_ms": "compute_ms",
+}  # fmt: skip
+
+
+async def listed(process: "GatewayProcess", request: Request) -> Response:
+    """All listings that the caller's organisation is subscribed to."""
+    caller = await process.identifier.fresh_caller(request.headers.get("authorization"))
+    subscriptions = await process.identifier.in_thread(lambda: find_callable(caller))
+    await process.roster.ready()
+    return json_response(
+        {"object": "list", "data": [describe(each, process.roster) for each in subscriptions]}
+    )
+
+
+async def retrieve(process: "GatewayProcess", request: Request) -> Response:
+    """One of them, by `owner/slug`; the slash may be percent-encoded. Raises `ModelNotFound`."""
+    caller = await process.identifier.fresh_caller(request.headers.get("authorization"))
+    name = str(request.path_params["model"])
+    path, _ = split_name(name)
+    subscriptions = await process.identifier.in_thread(lambda: find_callable(caller, path=path))
+    if not subscriptions:
+        raise ModelNotFound(model=name, param="model")
+    await process.roster.ready()
+    return json_response(describe(subscriptions[0], process.roster))
+
+
+def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscription]:
+    """Live subscriptions to live listings, with all that `describe` reads. Blocks on Postgres."""
+    found = (
+        Subscription.objects.filter(
+            organisation_id=caller.organisation_id, ended_at=None, listing__withdrawn_at=None,
+            listing__published_at__isnull=False, listing__current_version__state=Version.State.READY,
+        )
+        .select_related("listing__organisation", "listing__current_version", "plan_version__plan")
+        .prefetch_related("plan_version__components")
+        .order_by("listing__organisation__slug", "listing__slug")
+    )  # fmt: skip
+    if caller.listing_id is not None:
+        found = found.filter(listing_id=caller.listing_id)
+    if path is not None:
+        owner, _, slug = path.partition("/")
+        found = found.filter(listing__organisation__slug=owner, listing__slug=slug)
+    return list(found)
+
+
+def describe(subscription: Subscription, roster: Roster) -> dict[str, Any]:
+    """OpenAI's model object, and what a marketplace adds to it."""
+    listing: Listing = subscription.listing
+    version = listing.current_version
+    assert version is not None
+    terms = subscription.plan_version
+    return {
+        "id": listing.path, "object": "model", "created": int(listing.created_at.timestamp()),
+        "owned_by": listing.organisation.slug, "name": listing.name, "description": listing.summary,
+        "task": version.task, "version": version.number, "context_length": version.context_length or None,
+        "status": _status(version, roster), "plan": {"name": terms.plan.name, "kind": terms.plan.kind},
+        "pricing": _pricing(list(terms.components.all()), terms.currency),
+    }  # fmt: skip
+
+
+def _status(version: Version, roster: Roster) -> str:
+    if roster.serves(version.pk.hex):
+        return "live"
+    return "loading" if roster.loads(version.pk.hex) else "cold"
+
+
+def _pricing(components: list[PriceComponent], currency: str) -> dict[str, Any]:
+    """Decimal strings per unit for reading; `components` has the exact terms in micro-minor units."""
+    prices = {_PRICE_NAMES[each.meter]: _per_unit(each, currency) for each in components}
+    exact = [
+        {"meter": each.meter, "included": each.included, "amount": each.amount, "per": each.per}
+        for each in components
+    ]
+    return {"currency": currency, **prices, "components": exact}
+
+
+def _per_unit(component: PriceComponent, currency: str) -> str:
+    price = Money(component.amount or 0, currency).major() / Decimal(component.per)
+    return f"{price.normalize():f}"

@@ -1,0 +1,72 @@
+"""What one web process holds for the data plane, put together and taken apart in one place."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from billing.credit.admission import Admission
+from inference.gateway.dispatch import Dispatcher, new_publisher
+from inference.gateway.identify import Identifier
+from inference.gateway.prompting import Prompter
+from inference.gateway.relay import Relay
+from inference.gateway.roster import Roster
+from inference.gateway.watch import Watch
+from portal.kit import redis as redis_kit
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+# How long a stopping process waits for the ends of calls whose clients have gone.
+LINGER_SECONDS = 10.0
+
+
+class GatewayProcess:
+    """Made in the event loop that it serves; `open` before the first call, `close` after the last."""
+
+    def __init__(self) -> None:
+        self.redis: Redis = redis_kit.new_async_client()
+        self.prompter = Prompter()
+        self.identifier = Identifier(self.prompter)
+        self.admission = Admission(self.redis)
+        self.roster = Roster(self.redis)
+        self.relay = Relay(self.redis)
+        publisher = new_publisher(
+            self.redis, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
+        )
+        self.dispatcher = Dispatcher(self.redis, publisher=publisher, reply=self.relay.stream)
+        self.watch = Watch(self)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def open(self) -> None:
+        await self.relay.open()
+        self.spawn(self.relay.read())
+        self.spawn(self.watch.run())
+
+    async def close(self) -> None:
+        """Cancel what still runs for clients that have gone, record how it ended, and let go of everything."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await self._end_calls()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.prompter.close()
+        self.identifier.close()
+        self.admission.close()
+        await self.relay.close()
+        await self.redis.aclose()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something that no request waits for; it is held here until it is done."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end_calls(self) -> None:
+        for call in list(self.relay.calls.values()):
+            await self.relay.cancel(call)
+        while self.relay.calls:
+            await asyncio.sleep(0.05)

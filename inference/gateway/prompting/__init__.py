@@ -1,0 +1,7 @@
+"""Prompts become token ids in a child process that can be killed: templates and tokenizers are the
+provider's, so they get a limit of time and memory, and the web process never runs them itself.
+"""
+
+from inference.gateway.prompting.prompter import Prompter, TokenizerFacts
+
+__all__ = ["Prompter", "TokenizerFacts"]

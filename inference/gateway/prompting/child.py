@@ -1,0 +1,128 @@
+"""The child process: one job after the other from standard input, each under the kernel's own timer.
+
+A frame is a 4-byte little-endian length and a msgpack body. A job that runs too long is ended by the
+kernel together with this process (SIGPROF counts its processor time, SIGALRM the wall clock), which
+also stops native code that no exception could; the parent sees the end of the stream, and starts anew.
+"""
+
+import gc
+import os
+import resource
+import signal
+import struct
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jinja2
+import msgpack
+
+from inference.gateway.prompting.templates import TemplateTooLong
+from inference.gateway.prompting.tokenizing import TextCodec, read_codec
+
+CODECS_KEPT = 16
+_LENGTH = struct.Struct("<I")
+
+
+class Codecs:
+    """The tokenizers in use, least recently used first."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, TextCodec] = OrderedDict()
+
+    def get(self, directory: str) -> TextCodec:
+        codec = self._kept.get(directory)
+        if codec is None:
+            codec = self._kept[directory] = read_codec(Path(directory))
+            if len(self._kept) > CODECS_KEPT:
+                self._kept.popitem(last=False)
+            # What is loaded stays: keeping it out of collections keeps every later job quick.
+            gc.freeze()
+        self._kept.move_to_end(directory)
+        return codec
+
+
+def serve(source: BinaryIO, sink: BinaryIO, *, cpu_seconds: float, memory_bytes: int) -> None:
+    """Answer jobs until the parent closes the stream."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    codecs = Codecs()
+    while head := source.read(_LENGTH.size):
+        job = msgpack.unpackb(source.read(_LENGTH.unpack(head)[0]), strict_map_key=False)
+        _set_timers(cpu_seconds)
+        answer = msgpack.packb(_answer(codecs, job))
+        _set_timers(0)
+        sink.write(_LENGTH.pack(len(answer)) + answer)
+        sink.flush()
+
+
+def _set_timers(cpu_seconds: float) -> None:
+    # A loaded machine may run this process rarely, so the wall clock gets much more room.
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    signal.setitimer(signal.ITIMER_REAL, cpu_seconds * 10)
+
+
+def _answer(codecs: Codecs, job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        codec = codecs.get(job["directory"])
+        return {"ok": _WORK[job["work"]](codec, job)}
+    except TemplateTooLong:
+        return {"error": "expensive", "reason": "the template wrote too much"}
+    except MemoryError:
+        return {"error": "expensive", "reason": "out of memory"}
+    except NoTemplate:
+        return {"error": "no_template", "reason": ""}
+    except (
+        jinja2.TemplateError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+    ) as error:
+        return {"error": "refused", "reason": str(error)[:500]}
+    except RecursionError:
+        return {"error": "refused", "reason": "the template recurses too deeply"}
+    except Exception as error:
+        # `tokenizers` raises plain Exception for a file that it cannot read.
+        return {"error": "unreadable", "reason": str(error)[:500]}
+
+
+class NoTemplate(Exception):
+    """The version has no chat template."""
+
+
+def _facts(codec: TextCodec, job: dict[str, Any]) -> dict[str, Any]:
+    return {"vocabulary": codec.tokenizer.get_vocab_size(), "has_template": codec.render is not None}
+
+
+def _chat(codec: TextCodec, job: dict[str, Any]) -> list[int]:
+    if codec.render is None:
+        raise NoTemplate
+    text = codec.render(job["messages"], codec.special_tokens, job["character_limit"])
+    ids: list[int] = codec.tokenizer.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+def _encode(codec: TextCodec, job: dict[str, Any]) -> list[list[int]]:
+    return [
+        encoding.ids for encoding in codec.tokenizer.encode_batch_fast(job["texts"], add_special_tokens=True)
+    ]
+
+
+def _decode(codec: TextCodec, job: dict[str, Any]) -> str:
+    text: str = codec.tokenizer.decode(job["ids"], skip_special_tokens=True)
+    return text
+
+
+_WORK = {"facts": _facts, "chat": _chat, "encode": _encode, "decode": _decode}
+
+
+if __name__ == "__main__":
+    # Ctrl-C reaches the whole group; the parent decides when this process ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # Nothing that a library prints may land among the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    serve(sys.stdin.buffer, answers, cpu_seconds=float(sys.argv[1]), memory_bytes=int(sys.argv[2]))

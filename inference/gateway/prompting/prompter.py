@@ -1,0 +1,186 @@
+"""The parent's side: jobs to the child in order, answers back in order, a new child after a kill."""
+
+import asyncio
+import contextlib
+import os
+import struct
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from inference.gateway.errors import NoChatTemplate, PromptRefused, PromptTooExpensive, ServiceUnavailable
+
+CPU_SECONDS = 5.0
+MEMORY_BYTES = 4 * 2**30
+CHARACTER_LIMIT = 8 * 2**20
+QUEUE_LIMIT = 2_000
+# A version that keeps killing the child is not tried for a while: all versions share the child.
+OFFENCES_ALLOWED = 3
+QUARANTINE_SECONDS = 60.0
+OFFENDERS_KEPT = 1_000
+_LENGTH = struct.Struct("<I")
+_PROJECT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFacts:
+    """What the gateway must know of a tokenizer: token ids lie below `vocabulary`."""
+
+    vocabulary: int
+    has_template: bool
+
+
+@dataclass(slots=True)
+class Offences:
+    """Which versions killed the child, and when. Bounded."""
+
+    _times: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
+
+    def record(self, directory: str) -> None:
+        recent = [*self._times.pop(directory, []), time.monotonic()]
+        self._times[directory] = recent[-OFFENCES_ALLOWED:]
+        if len(self._times) > OFFENDERS_KEPT:
+            self._times.popitem(last=False)
+
+    def excludes(self, directory: str) -> bool:
+        times = self._times.get(directory)
+        if times is None or len(times) < OFFENCES_ALLOWED:
+            return False
+        return time.monotonic() - times[0] < QUARANTINE_SECONDS
+
+
+@dataclass(slots=True)
+class Job:
+    directory: str
+    frame: bytes
+    answer: asyncio.Future[Any]
+
+
+@dataclass(slots=True)
+class Prompter:
+    """Owned by one event loop. Starts its child on the first job; `close` ends it.
+
+    `cpu_seconds` bounds each job's processor time, `memory_bytes` the child's address space.
+    """
+
+    cpu_seconds: float = CPU_SECONDS
+    memory_bytes: int = MEMORY_BYTES
+    _child: asyncio.subprocess.Process | None = None
+    _jobs: deque[Job] = field(default_factory=deque)
+    _reader: asyncio.Task[None] | None = None
+    _offences: Offences = field(default_factory=Offences)
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _closed: bool = False
+
+    async def facts(self, directory: Path) -> TokenizerFacts:
+        """Facts of the tokenizer; loads it into the child, so that the first call finds it there."""
+        return TokenizerFacts(**await self._run(directory, {"work": "facts"}))
+
+    async def chat(self, directory: Path, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of the rendered messages with the prompt for an answer.
+
+        Raises `NoChatTemplate`, `PromptRefused` (the template's own words) or `PromptTooExpensive`.
+        """
+        job = {"work": "chat", "messages": messages, "character_limit": CHARACTER_LIMIT}
+        ids: list[int] = await self._run(directory, job)
+        return ids
+
+    async def encode(self, directory: Path, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of plain texts, with the special tokens that the tokenizer adds by itself."""
+        ids: list[list[int]] = await self._run(directory, {"work": "encode", "texts": texts})
+        return ids
+
+    async def decode(self, directory: Path, ids: Sequence[int]) -> str:
+        """The text of token ids, special tokens left out."""
+        text: str = await self._run(directory, {"work": "decode", "ids": ids})
+        return text
+
+    async def close(self) -> None:
+        """End the child; jobs that still wait are cancelled."""
+        self._closed = True
+        if self._child is not None and self._child.returncode is None:
+            self._child.kill()
+            await self._child.wait()
+        if self._reader is not None:
+            await self._reader
+
+    async def _run(self, directory: Path, work: dict[str, Any]) -> Any:
+        name = str(directory)
+        if self._offences.excludes(name):
+            raise PromptTooExpensive
+        if len(self._jobs) >= QUEUE_LIMIT:
+            raise ServiceUnavailable(
+                reason="Too many prompts wait to be prepared. Please try again.", retry_after=1
+            )
+        body = msgpack.packb(work | {"directory": name})
+        job = Job(name, _LENGTH.pack(len(body)) + body, asyncio.get_running_loop().create_future())
+        self._jobs.append(job)
+        if self._child is None:
+            await self._start()
+        else:
+            self._send(job)
+        return _unwrap(await job.answer)
+
+    def _send(self, job: Job) -> None:
+        if self._child is not None and self._child.stdin is not None:
+            self._child.stdin.write(job.frame)
+
+    async def _start(self) -> None:
+        """Start a child and give it every job that waits: the order of jobs is the order of answers."""
+        async with self._starting:
+            if self._child is not None or self._closed:
+                return
+            environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": str(_PROJECT)}
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "inference.gateway.prompting.child", str(self.cpu_seconds),
+                str(self.memory_bytes), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+                env=environment,
+            )  # fmt: skip
+            for job in self._jobs:
+                self._send(job)
+            self._reader = asyncio.create_task(self._read(self._child))
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = await child.stdout.readexactly(_LENGTH.size)
+                body = await child.stdout.readexactly(_LENGTH.unpack(head)[0])
+                job = self._jobs.popleft()
+                if not job.answer.done():
+                    job.answer.set_result(msgpack.unpackb(body))
+        await child.wait()
+        await self._replace()
+
+    async def _replace(self) -> None:
+        """The child died: blame the job that it was at, and give the others to a new one."""
+        self._child = None
+        if self._closed:
+            for job in self._jobs:
+                job.answer.cancel()
+            return
+        if self._jobs:
+            culprit = self._jobs.popleft()
+            self._offences.record(culprit.directory)
+            if not culprit.answer.done():
+                culprit.answer.set_exception(PromptTooExpensive())
+        if self._jobs:
+            await self._start()
+
+
+def _unwrap(answer: dict[str, Any]) -> Any:
+    if "ok" in answer:
+        return answer["ok"]
+    if answer["error"] == "no_template":
+        raise NoChatTemplate
+    if answer["error"] == "expensive":
+        raise PromptTooExpensive
+    if answer["error"] == "unreadable":
+        raise ServiceUnavailable(reason=f"This model's tokenizer cannot be used: {answer['reason']}")
+    raise PromptRefused(reason=answer["reason"])

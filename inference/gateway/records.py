@@ -1,0 +1,77 @@
+"""Predictions as they stand, kept in Redis for minutes: results are in no database row."""
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from inference import protocol
+from inference.gateway.call import Call
+from portal.kit import clock, ids
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+RESULT_SECONDS = 900
+_OVER = frozenset({"succeeded", "failed", "canceled"})
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """`request`, `organisation`, `listing` and `version` are ids in hex; `reply` is the stream of the web
+    process that waits for the end.
+    """
+
+    request: str
+    organisation: str
+    listing: str
+    version: str
+    model: str
+    reply: str
+    status: str = "processing"
+    created_at: str = field(default_factory=lambda: clock.now().isoformat())
+    completed_at: str | None = None
+    output: Any = None
+    error: str | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begun(cls, call: Call, *, model: str, reply: str) -> "Record":
+        facts = call.facts
+        return cls(
+            request=call.hex, organisation=facts.organisation_id.hex, listing=facts.listing_id.hex,
+            version=call.version, model=model, reply=reply,
+        )  # fmt: skip
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in _OVER
+
+    def public_id(self, prefix: str) -> str:
+        return ids.public(prefix, UUID(hex=self.request))
+
+
+class Records:
+    """Predictions by request id."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+
+    async def keep(self, record: Record) -> None:
+        await self._client.set(_key(record.request), protocol.pack(asdict(record)), ex=RESULT_SECONDS)
+
+    async def find(self, request: str) -> Record | None:
+        """The record, or None once it has expired. A dead web process leaves a failed one."""
+        packed = await self._client.get(_key(request))
+        if packed is None:
+            return None
+        record = Record(**protocol.unpack(packed))
+        if not record.is_over and not await self._client.exists(record.reply):
+            record.status, record.error = (
+                "failed",
+                "The prediction was interrupted. You were not charged for it.",
+            )
+        return record
+
+
+def _key(request: str) -> str:
+    return f"inference:prediction:{request}"

@@ -1,0 +1,72 @@
+"""Which workers live and what they hold, as their leases in Redis say; refreshed several times a second."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from inference.protocol import WORKERS, WorkerState, read_worker_state, worker_key
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+# A lease may be missing for a look or two while Redis restarts; a dead worker's stays missing.
+MISSES_ALLOWED = 2
+
+
+class Roster:
+    """One web process's view of the workers."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+        self._workers: dict[str, WorkerState] = {}
+        self._misses: dict[str, int] = {}
+        self._first_look = asyncio.Event()
+
+    async def refresh(self) -> None:
+        """Look again. Raises `redis.ConnectionError`; what was known stays."""
+        ids = sorted(identity.decode() for identity in await self._client.smembers(WORKERS))
+        leases = await self._client.mget([worker_key(identity) for identity in ids]) if ids else []
+        for identity in self._workers:
+            self._misses[identity] = self._misses.get(identity, 0) + 1
+        for identity, lease in zip(ids, leases, strict=True):
+            if lease:
+                self._workers[identity] = read_worker_state(lease)
+                self._misses[identity] = 0
+        for identity, misses in list(self._misses.items()):
+            if misses > MISSES_ALLOWED:
+                del self._workers[identity], self._misses[identity]
+        self._first_look.set()
+
+    async def ready(self) -> None:
+        """Wait for the first look."""
+        if not self._first_look.is_set():
+            await self._first_look.wait()
+
+    def is_alive(self, worker: str) -> bool:
+        return worker in self._workers
+
+    def ids(self) -> frozenset[str]:
+        return frozenset(self._workers)
+
+    def serves(self, version: str) -> bool:
+        """Whether a worker has the version ready."""
+        return any(
+            replica.version == version and replica.state == "ready"
+            for worker in self._workers.values()
+            for replica in worker.replicas
+        )
+
+    def loads(self, version: str) -> bool:
+        """Whether a worker is just loading it."""
+        return any(
+            replica.version == version and replica.state == "loading"
+            for worker in self._workers.values()
+            for replica in worker.replicas
+        )
+
+    def largest_bytes(self) -> int | None:
+        """The largest memory budget of a worker that takes new versions; None where there is no worker."""
+        return max(self._budgets(), default=None)
+
+    def _budgets(self) -> Iterable[int]:
+        return (worker.memory_bytes for worker in self._workers.values() if not worker.stopping)
