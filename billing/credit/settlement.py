@@ -1,0 +1,85 @@
+"""Settlement: one Redis script charges a call, releases its hold, records it and sends its final.
+
+So the caller has the final if and only if the usage is recorded. What happens twice counts once: the second
+time the hold is gone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+from uuid import UUID
+
+import msgpack
+import redis
+
+from billing.credit import keys, scripting
+
+FinishedAs = Literal["succeeded", "cancelled", "failed"]
+
+
+class FinishFacts(TypedDict, total=False):
+    """What only the end of a call tells. Times in milliseconds from admission."""
+
+    ttft_ms: int | None
+    latency_ms: int | None
+    worker: str
+    finish_reason: str
+
+
+def finish(
+    client: Any,
+    *,
+    request_id: UUID,
+    outcome: FinishedAs,
+    quantities: Mapping[str, int],
+    reply: str | None,
+    final: bytes,
+    facts_extra: FinishFacts,
+) -> Any:
+    """End a call. `quantities` are units per meter; one request is added. `final` goes to the stream `reply`.
+
+    Answers `[charge in micro-minor units, outcome]`; the outcome is b"gone" if there was no hold left or its
+    lease was lost, and then nothing is charged. A failed call, and one that put out no token although it
+    could have, costs nothing. With an asyncio client the answer is awaitable. With a pipeline the command
+    is queued: `scripting.load` once beforehand, and upon `NoScriptError` load and send it again.
+    """
+    arguments = _arguments(
+        request_id, outcome, quantities, facts_extra, reply=reply, final=final, lapsed_by=""
+    )
+    return scripting.send(client, "settlement", *arguments)
+
+
+def lapse(client: "redis.Redis", request_id: UUID, *, by_ms: int) -> bool:
+    """End a call as interrupted if nobody renewed its hold until `by_ms`. False if it lives."""
+    extra = FinishFacts(finish_reason="interrupted")
+    arguments = _arguments(request_id, "failed", {}, extra, reply=None, final=b"", lapsed_by=str(by_ms))
+    return bool(scripting.run(client, "settlement", *arguments)[1] != b"live")
+
+
+def attach_control(client: Any, *, request_id: UUID, stream: str) -> Any:
+    """Note the control stream of the worker that runs a call: the reaper cancels there. Any client or pipeline."""
+    return scripting.send(client, "attaching", [keys.hold(request_id)], [stream])
+
+
+def _arguments(
+    request_id: UUID,
+    outcome: FinishedAs,
+    quantities: Mapping[str, int],
+    extra: FinishFacts,
+    *,
+    reply: str | None,
+    final: bytes,
+    lapsed_by: str,
+) -> tuple[list[str], list[Any]]:
+    counted = {"requests": 1, **quantities}
+    args: list[Any] = [
+        request_id.hex,
+        outcome,
+        lapsed_by,
+        reply or "",
+        final,
+        msgpack.packb(counted),
+        msgpack.packb(dict(extra)),
+    ]
+    for meter, units in counted.items():
+        args += [meter, units]
+    return [keys.hold(request_id), keys.HOLDS, keys.USAGE_STREAM], args

@@ -1,0 +1,63 @@
+"""What can go wrong with credit, books and periods."""
+
+from portal.kit.errors import Conflict, NotFound, PortalError
+
+
+class NoPeriod(NotFound):
+    code = "no_period"
+    message = "The subscription {subscription} has no billing period at {at}."
+
+
+class StaleFacts(PortalError):
+    """What the caller cached is outdated. Load the facts again and retry once."""
+
+    status = 503
+    code = "stale_facts"
+    message = "The facts of this call have changed: {reason}. Try again."
+
+
+class LeaseUnavailable(PortalError):
+    """Redis keeps changing under us; nothing was admitted."""
+
+    status = 503
+    code = "lease_unavailable"
+    message = "The credit of this subscription is being rebuilt. Try again in a moment."
+
+
+class RateLimited(PortalError):
+    """`scope` is requests, tokens or concurrency; `retry_after` in seconds, 0 if only a smaller call helps."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    message = "The limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
+
+
+class AllowanceExhausted(PortalError):
+    """`meter` is a meter or "spend cap"; `left` and `needed` in its units or in micro-minor units;
+    `resets_at` in unix seconds.
+    """
+
+    status = 429
+    code = "insufficient_quota"
+    message = "This call needs up to {needed} of the {meter}, and {left} are left in this billing period."
+
+
+class Unbalanced(Conflict):
+    code = "unbalanced"
+    message = "The entries of {key} sum to {total}, not to zero."
+
+
+class KeyReused(Conflict):
+    code = "idempotency_key_reused"
+    message = "The key {key} has posted something else already."
+
+
+class AlreadyReversed(Conflict):
+    code = "already_reversed"
+    message = "The transaction {key} has been reversed already."
+
+
+class EventUnreadable(PortalError):
+    status = 500
+    code = "event_unreadable"
+    message = "An entry of the usage stream cannot be read: {reason}"

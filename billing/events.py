@@ -1,0 +1,123 @@
+"""Entries of the usage stream, as the settlement script writes them, and their form in Postgres."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgpack
+
+from billing.errors import EventUnreadable
+
+METERS = ("requests", "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms")
+
+
+class Rated(NamedTuple):
+    """`units` of a priced meter after `position` ones in the period, and their charge in micro-minor units."""
+
+    meter: str
+    position: int
+    units: int
+    charge: int
+
+
+class KnownFacts(NamedTuple):
+    """What admission packed into the hold. Ids are hex."""
+
+    organisation: str
+    provider: str
+    subscription: str
+    listing: str
+    version: str
+    plan_version: str
+    period: str
+    lease: str
+    key: str | None
+    endpoint: str
+    streamed: bool
+    currency: str
+    demo: bool
+
+
+class Event(NamedTuple):
+    """One ended call. `finished_ms` is unix time; `units` counts per meter."""
+
+    id: str
+    known: KnownFacts
+    outcome: str
+    finished_ms: int
+    units: Mapping[str, int]
+    rated: tuple[Rated, ...]
+    charge: int
+    extra: Mapping[str, Any]
+
+    @property
+    def is_answered(self) -> bool:
+        return self.outcome != "failed"
+
+    @property
+    def hour(self) -> datetime:
+        return datetime.fromtimestamp(self.finished_ms // 3_600_000 * 3600, tz=UTC)
+
+    def uncharged(self) -> "Event":
+        """The same call, written off."""
+        return self._replace(rated=(), charge=0)
+
+
+def read(fields: Mapping[bytes, bytes]) -> Event:
+    """Raises `EventUnreadable` for an entry that the settlement script cannot have written."""
+    try:
+        return Event(
+            id=UUID(fields[b"i"].decode()).hex,
+            known=KnownFacts(*msgpack.unpackb(fields[b"f"])),
+            outcome=fields[b"o"].decode(),
+            finished_ms=int(fields[b"t"]),
+            units=msgpack.unpackb(fields[b"q"]),
+            rated=_read_rated(fields[b"r"].decode()),
+            charge=int(fields[b"c"]),
+            extra=msgpack.unpackb(fields[b"x"]),
+        )
+    except (KeyError, TypeError, ValueError, msgpack.UnpackException) as error:
+        raise EventUnreadable(reason=repr(error)) from error
+
+
+def copy_row(event: Event) -> str:
+    """A line of COPY's text format, in the order of `COLUMNS`."""
+    known, extra = event.known, event.extra
+    finished = datetime.fromtimestamp(event.finished_ms / 1000, tz=UTC).isoformat()
+    values = (
+        event.id, finished, *known[:8], known.key, known.endpoint, known.streamed, event.outcome,
+        *(event.units.get(meter, 0) for meter in METERS), _rated_json(event.rated), event.charge, known.currency,
+        extra.get("ttft_ms"), extra.get("latency_ms"), extra.get("worker", ""), extra.get("finish_reason", ""),
+        known.demo,
+    )  # fmt: skip
+    return "\t".join(map(_copy_text, values)) + "\n"
+
+
+COLUMNS = (
+    "id", "finished_at", "organisation_id", "provider_id", "subscription_id", "listing_id", "version_id",
+    "plan_version_id", "period_id", "lease_id", "api_key_id", "endpoint", "streamed", "outcome", *METERS,
+    "rated", "charge", "currency", "ttft_ms", "latency_ms", "worker", "finish_reason", "demo",
+)  # fmt: skip
+
+
+def _read_rated(text: str) -> tuple[Rated, ...]:
+    parts = (item.split(" ") for item in text.split(",") if item)
+    return tuple(
+        Rated(meter, int(position), int(units), int(charge)) for meter, position, units, charge in parts
+    )
+
+
+def _rated_json(rated: tuple[Rated, ...]) -> str:
+    inner = ",".join(f'"{line.meter}":[{line.position},{line.units},{line.charge}]' for line in rated)
+    return f"{{{inner}}}"
+
+
+def _copy_text(value: object) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, str):
+        if value.isprintable() and "\\" not in value:
+            return value
+        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+    return str(value)

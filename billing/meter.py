@@ -1,0 +1,93 @@
+"""The meter process: its loop, its chores and what it does when Redis or Postgres is away."""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from django.db import InterfaceError, OperationalError, close_old_connections
+from redis.exceptions import ResponseError
+
+from billing import metering, partitions
+from billing.credit import reaper
+from portal.kit import clock
+
+_BLOCK_MS = 200
+# Far longer than any batch takes, so that only the dead are robbed.
+_IDLE_MS = 5_000
+_SHARDS = 16
+_PATIENCE_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Chore:
+    """Something to do every so often."""
+
+    every_s: float
+    act: Callable[[], object]
+    due: float = 0.0
+
+    def act_if_due(self) -> None:
+        if time.monotonic() >= self.due:
+            self.act()
+            self.due = time.monotonic() + self.every_s
+
+
+class Meter:
+    """One consumer of the usage stream. Several may run, on any host."""
+
+    def __init__(self, *, batch: int) -> None:
+        self._consumer = f"{socket.gethostname()}-{os.getpid()}"
+        self._shard = os.getpid() % _SHARDS
+        self._batch = batch
+        self._stopping = False
+        self._chores = (
+            Chore(3600, partitions.ensure_ahead),
+            Chore(1, lambda: reaper.reap(clock.now())),
+            Chore(1, self._claim),
+        )
+
+    def stop(self) -> None:
+        """Return from `run` after the batch at hand."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Meter until stopped, through restarts of Redis and Postgres."""
+        while not self._stopping:
+            try:
+                metering.join()
+                self._work()
+            except (
+                redis.ConnectionError,
+                redis.TimeoutError,
+                ResponseError,
+                OperationalError,
+                InterfaceError,
+            ) as error:
+                # Nothing is lost: what was not recorded is still on the stream.
+                _log.warning("metering pauses: %s", error)
+                time.sleep(_PATIENCE_S)
+                close_old_connections()
+        self._leave()
+
+    def _work(self) -> None:
+        while not self._stopping:
+            for chore in self._chores:
+                chore.act_if_due()
+            taken = metering.take(self._consumer, count=self._batch, block_ms=_BLOCK_MS)
+            metering.record(taken, shard=self._shard)
+
+    def _claim(self) -> None:
+        while claimed := metering.claim(self._consumer, idle_ms=_IDLE_MS, count=self._batch):
+            metering.record(claimed, shard=self._shard)
+
+    def _leave(self) -> None:
+        try:
+            metering.leave(self._consumer)
+        except redis.RedisError as error:
+            _log.warning("the meter leaves without saying so: %s", error)

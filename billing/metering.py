@@ -1,0 +1,96 @@
+"""Metering: drain the usage stream into Postgres, exactly once.
+
+Entries leave the stream only after the commit of the transaction that recorded them; whoever dies in
+between has them read again, and recording ignores what it knows.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from billing import events, recording
+from billing.credit import keys
+from billing.errors import EventUnreadable
+from portal.kit import redis
+
+GROUP = "meter"
+# Unreadable entries, kept for the operator.
+REJECTED_STREAM = "usage:rejected"
+_DRAIN_SHARD = -1
+_DRAIN_BATCH = 1000
+
+_log = logging.getLogger(__name__)
+
+Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
+
+
+def join() -> None:
+    """Make the consumer group, from the stream's beginning; also after Redis has lost it."""
+    try:
+        redis.client().xgroup_create(keys.USAGE_STREAM, GROUP, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+
+
+def take(consumer: str, *, count: int, block_ms: int) -> Entries:
+    """New entries, waiting up to `block_ms` for the first. Raises `ResponseError` NOGROUP if Redis lost the group."""
+    answer: Any = redis.client().xreadgroup(
+        GROUP, consumer, {keys.USAGE_STREAM: ">"}, count=count, block=block_ms
+    )
+    return _first_stream(answer)
+
+
+def claim(consumer: str, *, idle_ms: int, count: int) -> Entries:
+    """Entries that a consumer took and has not recorded for `idle_ms`: it is dead or stuck."""
+    answer: Any = redis.client().xautoclaim(
+        keys.USAGE_STREAM, GROUP, consumer, min_idle_time=idle_ms, count=count
+    )
+    return [(entry, fields) for entry, fields in answer[1] if fields]
+
+
+def record(entries: Entries, *, shard: int) -> int:
+    """Record a batch and take it off the stream. Answers how many events were new."""
+    if not entries:
+        return 0
+    readable = []
+    for entry, fields in entries:
+        try:
+            readable.append(events.read(fields))
+        except EventUnreadable as error:
+            _log.error("usage entry %s set aside: %s", entry.decode(), error)
+            redis.client().xadd(REJECTED_STREAM, dict(fields))
+    new = recording.record(readable, shard=shard)
+    _remove([entry for entry, _ in entries])
+    return new
+
+
+def drain(*, through: bytes) -> int:
+    """Record every entry up to the id `through`, whoever else is at it. Answers how many events were new."""
+    new = 0
+    while True:
+        answer: Any = redis.client().xrange(keys.USAGE_STREAM, "-", through, count=_DRAIN_BATCH)
+        if not answer:
+            return new
+        new += record(answer, shard=_DRAIN_SHARD)
+
+
+def leave(consumer: str) -> None:
+    """Forget a consumer that has nothing pending any more."""
+    redis.client().xgroup_delconsumer(keys.USAGE_STREAM, GROUP, consumer)
+
+
+def _remove(entry_ids: Sequence[bytes]) -> None:
+    pipeline = redis.client().pipeline()
+    pipeline.xack(keys.USAGE_STREAM, GROUP, *entry_ids)
+    pipeline.xdel(keys.USAGE_STREAM, *entry_ids)
+    pipeline.execute()
+
+
+def _first_stream(answer: Any) -> Entries:
+    if not answer:
+        return []
+    streams = answer.items() if isinstance(answer, dict) else answer
+    return next(iter(streams))[1]

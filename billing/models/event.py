@@ -1,0 +1,68 @@
+"""The immutable fact: one row per admitted call, once it has ended."""
+
+from uuid import UUID
+
+from django.db import models
+
+from billing.models.period import BillingPeriod
+from marketplace.models import Listing, PlanVersion, Subscription, Version
+from portal.accounts.models import ApiKey, Organisation
+from portal.kit import ids
+
+
+class Outcome(models.TextChoices):
+    """How a call ended. A failed one costs nothing."""
+
+    SUCCEEDED = "succeeded"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class UsageEvent(models.Model):
+    """A call, by the id that admission minted. The table is made in SQL: partitioned by day of that id, and
+    append-only. Its references carry no database constraint: the facts outlive what they name.
+
+    Meters hold what was counted. `rated` holds what was priced, `{meter: [position, units, charge]}`: the
+    period's cumulative units before this call, its own units, and their charge in micro-minor units.
+    """
+
+    id = models.UUIDField(primary_key=True, editable=False)
+    finished_at = models.DateTimeField()
+    organisation = models.ForeignKey(Organisation, models.DO_NOTHING, db_constraint=False, related_name="+")
+    provider = models.ForeignKey(Organisation, models.DO_NOTHING, db_constraint=False, related_name="+")
+    subscription = models.ForeignKey(Subscription, models.DO_NOTHING, db_constraint=False, related_name="+")
+    listing = models.ForeignKey(Listing, models.DO_NOTHING, db_constraint=False, related_name="+")
+    version = models.ForeignKey(Version, models.DO_NOTHING, db_constraint=False, related_name="+")
+    plan_version = models.ForeignKey(PlanVersion, models.DO_NOTHING, db_constraint=False, related_name="+")
+    period = models.ForeignKey(BillingPeriod, models.DO_NOTHING, db_constraint=False, related_name="+")
+    lease_id = models.UUIDField()
+    api_key = models.ForeignKey(ApiKey, models.DO_NOTHING, db_constraint=False, related_name="+", null=True)
+    endpoint = models.CharField(max_length=32)
+    streamed = models.BooleanField()
+    outcome = models.CharField(max_length=9, choices=Outcome.choices)
+    requests = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    images = models.BigIntegerField()
+    compute_ms = models.BigIntegerField()
+    rated = models.JSONField()
+    charge = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    ttft_ms = models.IntegerField(null=True)
+    latency_ms = models.IntegerField(null=True)
+    worker = models.CharField(max_length=80)
+    finish_reason = models.CharField(max_length=32)
+    demo = models.BooleanField()
+
+    class Meta:
+        managed = False
+        db_table = "usage_event"
+
+    def __str__(self) -> str:
+        return self.public_id
+
+    @property
+    def public_id(self) -> str:
+        """`req_...`, as the caller saw it."""
+        return ids.public("req", UUID(str(self.id)))

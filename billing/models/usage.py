@@ -1,0 +1,66 @@
+"""Sums of usage events: per hour for pages, per period and meter for invoices."""
+
+from django.db import models
+
+from billing.models.period import BillingPeriod
+from marketplace.models import Listing, Meter, Subscription, Version
+from portal.accounts.models import ApiKey, Organisation
+
+
+class UsageRollup(models.Model):
+    """One hour of one key's calls to one version. `shard` keeps parallel meters off each other's rows.
+
+    `requests` counts answered calls, `failed` the others; the meters and money sum the answered ones.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="+")
+    subscription = models.ForeignKey(Subscription, on_delete=models.PROTECT, related_name="+")
+    listing = models.ForeignKey(Listing, on_delete=models.PROTECT, related_name="+")
+    version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
+    api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, null=True, related_name="+")
+    hour = models.DateTimeField()
+    shard = models.SmallIntegerField()
+    requests = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    input_tokens = models.BigIntegerField(default=0)
+    output_tokens = models.BigIntegerField(default=0)
+    cached_tokens = models.BigIntegerField(default=0)
+    images = models.BigIntegerField(default=0)
+    compute_ms = models.BigIntegerField(default=0)
+    charge = models.BigIntegerField(default=0)
+    commission = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "hour", "subscription", "listing", "version", "api_key", "shard"],
+                name="rollup_once",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [models.Index(fields=["listing", "hour"], name="rollup_by_listing")]
+
+    def __str__(self) -> str:
+        return f"{self.listing_id} at {self.hour:%Y-%m-%d %H}h"
+
+
+class RatedLine(models.Model):
+    """A period's cumulative units of one priced meter and what they cost. Invoices read it; no one claims events."""
+
+    id = models.BigAutoField(primary_key=True)
+    period = models.ForeignKey(BillingPeriod, on_delete=models.PROTECT, related_name="lines")
+    meter = models.CharField(max_length=16, choices=Meter.choices)
+    units = models.BigIntegerField(default=0)
+    charge = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["period", "meter"], name="rated_line_once"),
+            models.CheckConstraint(
+                condition=models.Q(units__gte=0, charge__gte=0), name="rated_line_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} {self.meter}"

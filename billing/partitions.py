@@ -1,0 +1,41 @@
+"""Day partitions of the usage events, made ahead of the calls that need them."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from uuid import UUID
+
+from django.db import connection
+
+from portal.kit import clock, ids
+
+_AHEAD = 7
+
+
+class KnownDays:
+    """Days whose partition this process has seen. Partitions are never dropped under a running meter."""
+
+    def __init__(self) -> None:
+        self.days: set[date] = set()
+
+
+_known = KnownDays()
+
+
+def ensure(days: Iterable[date]) -> None:
+    """Make the missing partitions, each in a transaction of its own where none is open."""
+    for day in sorted(set(days) - _known.days):
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT usage_event_partition(%s)", [day])
+        if not connection.in_atomic_block:
+            _known.days.add(day)
+
+
+def ensure_ahead() -> None:
+    """Today's partition and those of the coming days."""
+    today = clock.now().date()
+    ensure(today + timedelta(days=ahead) for ahead in range(_AHEAD))
+
+
+def day_of(event_id: str) -> date:
+    """The day of a UUIDv7 in hex: where its one possible row lives."""
+    return ids.born(UUID(event_id)).date()
