@@ -34,7 +34,7 @@ def load(directory: Path, *, manifest: Manifest, device: str) -> Loaded:
     """Build the model that config.json describes and fill it. Raises `UnloadableVersion`."""
     raw = read_json(directory / "config.json")
     architecture, kept = configuration.rebuild(raw)
-    if manifest.architecture != architecture.class_name:
+    if manifest.architecture not in {architecture.class_name, raw.get("model_type")}:
         raise UnloadableVersion(
             f"The manifest says {manifest.architecture!r}; config.json describes {architecture.class_name!r}."
         )

@@ -1,0 +1,31 @@
+"""What can go wrong between a call and its engine, as named facts."""
+
+from typing import ClassVar
+
+from portal.kit.errors import PortalError
+
+
+class VersionTooLarge(PortalError):
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "version_too_large"
+    message: ClassVar[str] = (
+        "This version needs {needed_bytes} bytes on one device; the largest worker has {largest_bytes}."
+    )
+
+
+class VersionNotLoadable(PortalError):
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "version_not_loadable"
+    message: ClassVar[str] = "This version could not be loaded: {reason}"
+
+
+class ReplicaGone(PortalError):
+    status: ClassVar[int] = 503
+    code: ClassVar[str] = "replica_gone"
+    message: ClassVar[str] = "The worker had to make room before this call began. Try again."
+
+
+class BeatAlreadyRuns(PortalError):
+    status: ClassVar[int] = 409
+    code: ClassVar[str] = "beat_already_runs"
+    message: ClassVar[str] = "Another beat process holds the lock; this one waits for it to go."

@@ -1,0 +1,138 @@
+"""Which worker loads what. Every worker pulls: it looks for a version that lacks a worker, and claims it.
+
+A worker with free room claims at once; one that would have to evict waits a moment, so that the former
+wins. Only idle replicas are evicted, least recently used first. When all are busy for long, the one used
+longest ago stops taking calls, finishes those it has, and then makes room.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import cast
+from uuid import UUID
+
+import redis
+
+from inference import protocol
+from inference.engines.base import Manifest
+from inference.errors import VersionNotLoadable, VersionTooLarge
+from inference.worker.demand import Demand, Lack
+from inference.worker.host import WorkerHost
+from inference.worker.loading import read_manifest
+from inference.worker.registry import Registry, read_workers
+from inference.worker.replica import Replica
+from portal.kit.errors import PortalError
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.05
+EVICTION_WAIT_SECONDS = 0.2
+CLAIM_SECONDS = 10
+# For relief a replica must have been idle this long, lest two busy versions push each other out.
+RELIEF_IDLE_SECONDS = 30.0
+# A caller waits this long for busy replicas to become idle by themselves, and a replica stays this long.
+PATIENCE_SECONDS = 3.0
+RESIDENCE_SECONDS = 10.0
+
+
+class Placement:
+    """Looks for lacks on a thread of its own. `load(version, manifest, victims)` runs on another, one at a time;
+    `refuse(version, reason)` tells the callers of one that cannot be loaded.
+    """
+
+    def __init__(
+        self, client: "redis.Redis", *, worker_id: UUID, host: WorkerHost, registry: Registry,
+        load: Callable[[str, Manifest, Sequence[Replica]], None], refuse: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
+        self._client = client
+        self._worker_id = worker_id.hex
+        self._host = host
+        self._registry = registry
+        self._load = load
+        self._refuse = refuse
+        self._demand = Demand(client)
+        self._manifests: dict[str, Manifest] = {}
+        self._loader: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="placement", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, *, timeout: float) -> None:
+        """Look no more; a load under way may end within `timeout` seconds."""
+        self._ended.set()
+        self._thread.join(timeout)
+        if self._loader is not None:
+            self._loader.join(timeout)
+
+    def _look_on(self) -> None:
+        while not self._ended.wait(TICK_SECONDS):
+            try:
+                self._look()
+            except redis.RedisError as error:
+                log.warning("placement waits for Redis: %s", error)
+                self._ended.wait(1.0)
+            except Exception:
+                log.exception("placement failed; trying again")
+                self._ended.wait(1.0)
+
+    def _look(self) -> None:
+        others = [state for state in read_workers(self._client) if state.id != self._worker_id]
+        lacks = self._demand.read([*others, self._registry.state()])
+        for lack in lacks:
+            if self._loader is not None and self._loader.is_alive():
+                return
+            if self._host.find(lack.version) is None:
+                self._consider(lack, others)
+
+    def _consider(self, lack: Lack, others: Sequence[protocol.WorkerState]) -> None:
+        reason = cast("bytes | None", self._client.get(protocol.load_error_key(lack.version)))
+        if reason is not None:
+            self._refuse(lack.version, reason.decode())
+            return
+        try:
+            manifest = self._find_manifest(lack.version)
+            self._check_size(manifest, others)
+        except PortalError as refusal:
+            self._refuse(lack.version, str(refusal))
+            return
+        victims = self._choose_victims(lack, manifest)
+        if victims is None or (victims and lack.seconds < EVICTION_WAIT_SECONDS):
+            return
+        if self._claim(lack.version):
+            self._loader = threading.Thread(
+                target=self._load_claimed, args=(lack.version, manifest, victims), name="loader", daemon=True
+            )
+            self._loader.start()
+
+    def _find_manifest(self, version: str) -> Manifest:
+        if version not in self._manifests:
+            self._manifests[version] = read_manifest(version)
+        return self._manifests[version]
+
+    def _check_size(self, manifest: Manifest, others: Sequence[protocol.WorkerState]) -> None:
+        largest = max([self._host.memory_bytes, *(other.memory_bytes for other in others)])
+        if manifest.memory_bytes > largest:
+            raise VersionTooLarge(needed_bytes=manifest.memory_bytes, largest_bytes=largest)
+
+    def _choose_victims(self, lack: Lack, manifest: Manifest) -> Sequence[Replica] | None:
+        idle_seconds = RELIEF_IDLE_SECONDS if lack.kind == "relief" else 0.0
+        victims = self._host.idle_victims(manifest.memory_bytes, idle_seconds=idle_seconds)
+        if victims is None and lack.kind == "cold" and lack.seconds > PATIENCE_SECONDS:
+            victims = self._host.busy_victims(manifest.memory_bytes, resident_seconds=RESIDENCE_SECONDS)
+        return victims
+
+    def _claim(self, version: str) -> bool:
+        return bool(self._client.set(protocol.claim_key(version), self._worker_id, nx=True, ex=CLAIM_SECONDS))
+
+    def _load_claimed(self, version: str, manifest: Manifest, victims: Sequence[Replica]) -> None:
+        try:
+            self._load(version, manifest, victims)
+        except VersionNotLoadable as error:
+            self._refuse(version, str(error))
+        except Exception:
+            log.exception("loading %s failed", version)
+            self._refuse(version, "The worker failed while loading it.")
+        finally:
+            self._client.delete(protocol.claim_key(version))

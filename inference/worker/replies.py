@@ -1,0 +1,186 @@
+"""The way of answers from engines to web processes.
+
+An engine's thread only appends to a list; a thread of our own writes. All that one engine step produced is
+one pipeline: one stream entry per web process with its chunks, then one finish script per request that
+ended, so that the final chunk, the usage event and the release of the hold are one Redis transaction.
+When Redis goes away the same pipeline is tried until it passes: chunks are numbered and the finish script
+acts once, so writing again does no harm.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from uuid import UUID
+
+import redis
+from redis.exceptions import NoScriptError
+
+from billing.credit import scripting, settlement
+from inference import protocol
+from inference.engines.base import Chunk
+from inference.worker.calls import Call, Calls
+
+log = logging.getLogger(__name__)
+
+REPLY_STREAM_SECONDS = 600
+MAX_RETRY_SECONDS = 1.0
+OUTCOMES: Mapping[str, settlement.FinishedAs] = {"error": "failed", "cancelled": "cancelled"}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A chunk on its way, numbered when it was emitted."""
+
+    call: Call
+    index: int
+    chunk: Chunk
+
+
+class VersionSink:
+    """The `Sink` of one engine: a step's chunks, handed over at its end. Used by the engine's thread only."""
+
+    def __init__(self, replies: "Replies") -> None:
+        self._replies = replies
+        self._step: list[Written] = []
+
+    def emit(self, request_id: str, chunk: Chunk) -> None:
+        written = self._replies.number(request_id, chunk)
+        if written is not None:
+            self._step.append(written)
+
+    def flush(self) -> None:
+        if self._step:
+            step, self._step = self._step, []
+            self._replies.hand_over(step)
+
+
+class Replies:
+    """Writes what sinks hand over, in order. `on_finished` is called after an engine step that ended calls."""
+
+    def __init__(self, client: "redis.Redis", *, calls: Calls, worker_id: str) -> None:
+        self._client = client
+        self._calls = calls
+        self._worker_id = worker_id
+        self._steps: queue.SimpleQueue[list[Written] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write_all, name="replies", daemon=True)
+        self._pause = threading.Event()
+        self.on_finished: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        scripting.load(self._client)
+        self._thread.start()
+
+    def stop(self, *, timeout: float) -> None:
+        """Write what is queued, for at most `timeout` seconds, and end."""
+        self._steps.put(None)
+        self._thread.join(timeout)
+        self._pause.set()
+
+    def sink(self) -> VersionSink:
+        return VersionSink(self)
+
+    def number(self, request_id: str, chunk: Chunk) -> Written | None:
+        call = self._calls.find(request_id)
+        if call is None:
+            return None
+        call.chunks += 1
+        return Written(call, call.chunks - 1, chunk)
+
+    def hand_over(self, step: list[Written]) -> None:
+        self._steps.put(step)
+        if any(written.chunk.finish_reason for written in step):
+            self.on_finished()
+
+    def fail(self, call: Call, error: str) -> None:
+        """End a call that its engine never took, or lost, with words for the caller. It costs nothing."""
+        self.hand_over([Written(call, call.chunks, Chunk(finish_reason="error", error=error))])
+
+    def _write_all(self) -> None:
+        running = True
+        while running:
+            steps = self._take()
+            running = None not in steps
+            written = [item for step in steps if step for item in step]
+            if written:
+                self._write_until_done(written)
+
+    def _take(self) -> list[list[Written] | None]:
+        steps = [self._steps.get()]
+        while not self._steps.empty():
+            steps.append(self._steps.get())
+        return steps
+
+    def _write_until_done(self, written: list[Written]) -> None:
+        wait = 0.02
+        while True:
+            try:
+                self._write(written)
+                break
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                log.warning("answers wait for Redis: %s", error)
+            if self._pause.wait(wait):
+                return
+            wait = min(wait * 2, MAX_RETRY_SECONDS)
+        for item in written:
+            if item.chunk.finish_reason:
+                self._calls.end(item.call.id)
+
+    def _write(self, written: list[Written]) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for reply, entries in _by_reply(written).items():
+            pipeline.xadd(
+                reply, {"b": protocol.pack(entries)}, maxlen=protocol.REPLY_STREAM_LENGTH, approximate=True
+            )
+            pipeline.expire(reply, REPLY_STREAM_SECONDS)
+        last = [item for item in written if item.chunk.finish_reason]
+        for item in last:
+            self._finish(pipeline, item)
+        results = pipeline.execute(raise_on_error=False) if len(pipeline) else []
+        for result in results:
+            if isinstance(result, redis.ConnectionError | redis.TimeoutError):
+                raise result
+        for item, result in zip(last, results[len(results) - len(last) :], strict=True):
+            self._check(item, result)
+
+    def _check(self, item: Written, result: object) -> None:
+        """A restarted Redis has forgotten the finish script; `scripting` binds it to the new run."""
+        if isinstance(result, NoScriptError):
+            scripting.load(self._client)
+            result = self._finish(self._client, item)
+        if isinstance(result, redis.RedisError):
+            log.error("the end of request %s was refused: %s", item.call.id, result)
+
+    def _finish(self, client: "redis.Redis", item: Written) -> object:
+        chunk, call = item.chunk, item.call
+        final = protocol.Final(
+            finish_reason=chunk.finish_reason or "error", text=chunk.text,
+            logprobs=[asdict(logprob) for logprob in chunk.logprobs] or None,
+            output=chunk.output, error=chunk.error, worker=self._worker_id,
+        )  # fmt: skip
+        outcome = OUTCOMES.get(final.finish_reason, "succeeded")
+        answer: object = settlement.finish(
+            client, request_id=UUID(hex=call.id), outcome=outcome,
+            quantities={} if outcome == "failed" else dict(chunk.usage or {}), reply=call.reply,
+            final=protocol.pack(final),
+            facts_extra={**call.timings(), "worker": self._worker_id, "finish_reason": final.finish_reason},
+        )  # fmt: skip
+        return answer
+
+
+def _by_reply(written: list[Written]) -> dict[str, list[list[object]]]:
+    entries: dict[str, list[list[object]]] = {}
+    for item in written:
+        chunk = item.chunk
+        item.call.first_at = item.call.first_at or time.time()
+        if chunk.finish_reason:
+            continue
+        data: dict[str, object] = {"i": item.index}
+        if chunk.text:
+            data["text"] = chunk.text
+        if chunk.logprobs:
+            data["logprobs"] = [asdict(logprob) for logprob in chunk.logprobs]
+        entries.setdefault(item.call.reply, []).append([item.call.id, protocol.CHUNK, data])
+    return entries

@@ -1,0 +1,144 @@
+"""What the Celery task of a call does: take the payload, hand the call to its engine, return.
+
+The gate has made sure of a free slot, so nothing here waits for the model.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+from uuid import UUID
+
+import redis
+from celery import Celery
+from redis.exceptions import NoScriptError
+
+from billing.credit import scripting, settlement
+from inference import protocol
+from inference.engines.base import BatchRequest, GenerateRequest, Request, RequestRefused, Sampling
+from inference.errors import ReplicaGone
+from inference.worker.calls import Call, Calls
+from inference.worker.host import WorkerHost
+from inference.worker.replica import Replica
+from inference.worker.replies import Replies
+
+log = logging.getLogger(__name__)
+
+# The payload goes and its worker is named in one step; false if another worker was there first.
+TAKE = """
+if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[1])
+redis.call('EXPIRE', KEYS[2], ARGV[3])
+return 1
+"""
+
+
+class Runner:
+    """Runs the task `inference.run` on this worker."""
+
+    def __init__(
+        self, client: "redis.Redis", *, app: Celery, host: WorkerHost, calls: Calls, replies: Replies, worker_id: str
+    ) -> None:  # fmt: skip
+        self._client = client
+        self._app = app
+        self._host = host
+        self._calls = calls
+        self._replies = replies
+        self._worker_id = worker_id
+
+    def register(self) -> None:
+        """Make `inference.run` a task of this process."""
+        run = self.run
+
+        @self._app.task(name=protocol.RUN_TASK, bind=True, ignore_result=True, acks_late=False, lazy=False)
+        def _run(task: Any, request: str, attempt: int = 0) -> None:
+            run(request, attempt=attempt, token=str(task.request.id))
+
+    def run(self, request: str, *, attempt: int, token: str) -> None:
+        """Give the call to its engine, which reports to the reply stream. Quietly nothing if it is gone."""
+        payload = self._read_payload(request)
+        if payload is None:
+            return
+        try:
+            replica = self._host.find(payload.version)
+            if replica is None or replica.engine is None:
+                self._send_on(request, payload, attempt=attempt)
+            else:
+                self._start(request, payload, replica)
+        finally:
+            self._host.release(payload.version, token)
+            self._replies.on_finished()
+
+    def abandon(self, request: str, *, error: str) -> None:
+        """Finish a call that no engine will run as failed."""
+        payload = self._read_payload(request)
+        if payload is None:
+            return
+        call = Call(id=request, version=payload.version, reply=payload.reply)
+        if self._take(call):
+            self._calls.begin(call)
+            self._replies.fail(call, error)
+
+    def _read_payload(self, request: str) -> protocol.Payload | None:
+        packed = cast("bytes | None", self._client.get(protocol.payload_key(request)))
+        return None if packed is None else protocol.Payload(**protocol.unpack(packed))
+
+    def _send_on(self, request: str, payload: protocol.Payload, *, attempt: int) -> None:
+        if attempt:
+            self.abandon(request, error=str(ReplicaGone()))
+            return
+        self._client.zadd(protocol.WANTED, {payload.version: int(time.time() * 1000)})
+        self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(payload.version))
+
+    def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
+        call = Call(id=request, version=payload.version, reply=payload.reply)
+        self._calls.begin(call)
+        if not self._take(call):
+            self._calls.end(request)
+            return
+        try:
+            assert replica.engine is not None
+            replica.engine.submit(build_request(request, payload))
+        except RequestRefused as refusal:
+            self._replies.fail(call, str(refusal))
+        except Exception:
+            log.exception("request %s could not be started", request)
+            self._replies.fail(call, "The request could not be started.")
+        else:
+            if self._calls.was_cancelled(request):
+                replica.engine.cancel(request)
+
+    def _take(self, call: Call) -> bool:
+        entry = protocol.pack([[call.id, protocol.STARTED, self._worker_id]])
+        pipeline = self._client.pipeline(transaction=False)
+        # The whole text each time: it is shorter than the trouble of a Redis that has forgotten its scripts.
+        pipeline.eval(
+            TAKE, 2, protocol.payload_key(call.id), call.reply,
+            entry, protocol.REPLY_STREAM_LENGTH, protocol.PAYLOAD_SECONDS,
+        )  # fmt: skip
+        self._attach(pipeline, call)
+        taken, attached = pipeline.execute(raise_on_error=False)
+        if isinstance(taken, Exception):
+            raise taken
+        if isinstance(attached, NoScriptError):
+            scripting.load(self._client)
+            self._attach(self._client, call)
+        return bool(taken)
+
+    def _attach(self, client: Any, call: Call) -> None:
+        """Let the reaper cancel the call here, should its web process die."""
+        control = protocol.control_stream(self._worker_id)
+        settlement.attach_control(client, request_id=UUID(hex=call.id), stream=control)
+
+
+def build_request(request: str, payload: protocol.Payload) -> Request:
+    """The engine's request from the message. Raises `RequestRefused` if the fields do not fit."""
+    fields: Mapping[str, Any] = payload.body
+    try:
+        if payload.kind == "batch":
+            return BatchRequest(id=request, items=fields["items"], parameters=fields.get("parameters") or {})
+        sampling = dict(fields["sampling"])
+        sampling["stop"] = tuple(sampling.get("stop") or ())
+        return GenerateRequest(id=request, prompt_ids=fields["prompt_ids"], sampling=Sampling(**sampling))
+    except (KeyError, TypeError) as error:
+        raise RequestRefused(f"The request does not fit this version: {error}.") from error

@@ -1,0 +1,122 @@
+"""Calls as the gateway makes them: admitted through credit, dispatched through Celery, read from a stream."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from billing.credit import admission, facts
+from inference import protocol
+from marketplace.models import Subscription, Version
+from portal.celery import app
+from portal.kit import ids, redis
+
+
+@dataclass
+class Outcome:
+    """A call as its caller saw it."""
+
+    worker: str = ""
+    text: str = ""
+    chunks: int = 0
+    outcome: str = ""
+    finish_reason: str = ""
+    error: str | None = None
+    output: Any = None
+    quantities: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Caller:
+    """One web process's end of the protocol."""
+
+    subscription: Subscription
+    web_id: str = field(default_factory=lambda: ids.uuid7().hex)
+    last: bytes = b"0-0"
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def generate(
+        self, version: Version, *, prompt: list[int] | None = None, max_tokens: int = 16, temperature: float = 0.0
+    ) -> str:  # fmt: skip
+        """Admit and send one generation; answers its request id in hex."""
+        body = {
+            "prompt_ids": prompt or [10, 11, 12],
+            "sampling": {"max_tokens": max_tokens, "temperature": temperature},
+        }
+        worst = {"input_tokens": len(body["prompt_ids"]), "output_tokens": max_tokens}  # type: ignore[arg-type]
+        request_id = self.admit(version, worst=worst)
+        self.send(request_id, version, kind="generate", body=body)
+        return request_id.hex
+
+    def admit(self, version: Version, *, worst: dict[str, int]) -> UUID:
+        request_id = ids.uuid7()
+        known = facts.load(self.subscription, version, key_id=None, epochs=())
+
+        async def admit() -> None:
+            client = redis.new_async_client()
+            door = admission.Admission(client)
+            await door.admit(
+                known, request_id=request_id, worst=worst, endpoint="test", streamed=True, hold_seconds=60
+            )
+            door.close()
+            await client.aclose()
+
+        asyncio.run(admit())
+        return request_id
+
+    def send(self, request_id: UUID, version: Version, *, kind: Any, body: dict[str, Any]) -> None:
+        payload = protocol.Payload(
+            version=version.pk.hex, kind=kind, reply=protocol.reply_stream(self.web_id), body=body
+        )
+        client = redis.client()
+        client.set(protocol.payload_key(request_id.hex), protocol.pack(payload), ex=protocol.PAYLOAD_SECONDS)
+        self.outcomes[request_id.hex] = Outcome()
+        app.send_task(
+            protocol.RUN_TASK, args=(request_id.hex,), queue=protocol.queue_name(version.pk.hex), task_id=request_id.hex
+        )  # fmt: skip
+        self.want(version)
+
+    def want(self, version: Version) -> None:
+        """Mark a version as waited for."""
+        redis.client().zadd(protocol.WANTED, {version.pk.hex: int(time.time() * 1000)})
+
+    def read(self, *, seconds: float = 60, until: Any = None) -> None:
+        """Follow the stream until every call has ended, or `until()` holds."""
+        deadline = time.monotonic() + seconds
+        done = until or (lambda: all(outcome.outcome for outcome in self.outcomes.values()))
+        while not done():
+            assert time.monotonic() < deadline, f"calls are still open: {self.outcomes}"
+            for fields in self._entries():
+                self._take(fields)
+
+    def cancel(self, request: str) -> None:
+        worker = self.outcomes[request].worker
+        redis.client().xadd(protocol.control_stream(worker), {"cancel": request})
+
+    def _entries(self) -> Iterator[dict[bytes, bytes]]:
+        stream = protocol.reply_stream(self.web_id)
+        for _, entries in redis.client().xread({stream: self.last}, block=200) or []:  # type: ignore[union-attr]
+            for self.last, fields in entries:
+                yield fields
+
+    def _take(self, fields: dict[bytes, bytes]) -> None:
+        if b"f" in fields:
+            self._end(fields)
+            return
+        for request, kind, data in protocol.unpack(fields[b"b"]):
+            outcome = self.outcomes[request]
+            if kind == protocol.STARTED:
+                outcome.worker = data
+            elif data["i"] == outcome.chunks:
+                outcome.chunks += 1
+                outcome.text += data.get("text", "")
+
+    def _end(self, fields: dict[bytes, bytes]) -> None:
+        final = protocol.Final(**protocol.unpack(fields[b"p"]))
+        outcome = self.outcomes[fields[b"f"].decode()]
+        outcome.text += final.text
+        outcome.outcome = fields[b"o"].decode()
+        outcome.finish_reason, outcome.error, outcome.output = final.finish_reason, final.error, final.output
+        outcome.quantities = protocol.unpack(fields[b"q"])

@@ -1,0 +1,45 @@
+"""One call through a real worker process."""
+
+from collections.abc import Callable
+
+from billing.credit import keys
+from portal.kit import redis
+from tests.inference.worker.conftest import Offer
+from tests.inference.worker.worker_process import RunningWorker, await_that
+
+
+def test_a_cold_version_is_loaded_and_the_call_streams_and_settles(
+    offer: Callable[..., Offer], workers: Callable[..., RunningWorker]
+) -> None:
+    offered = offer()
+    worker = workers()
+    caller = offered.caller()
+    request = caller.generate(offered.version, max_tokens=16)
+    caller.read()
+
+    ended = caller.outcomes[request]
+    assert (ended.outcome, ended.finish_reason) == ("succeeded", "length"), worker.log
+    assert ended.quantities["output_tokens"] == 16
+    assert ended.chunks > 3
+    assert ended.text
+    assert ended.worker == worker.state().id  # type: ignore[union-attr]
+    assert redis.client().xlen(keys.USAGE_STREAM) == 1
+    assert redis.client().zcard(keys.HOLDS) == 0
+
+
+def test_a_cancelled_call_stops_and_reports_what_was_generated(
+    offer: Callable[..., Offer], workers: Callable[..., RunningWorker]
+) -> None:
+    offered = offer()
+    worker = workers()
+    caller = offered.caller()
+    request = caller.generate(offered.version, max_tokens=900)
+    caller.read(until=lambda: caller.outcomes[request].chunks > 5)
+    at_cancel = caller.outcomes[request].chunks
+    caller.cancel(request)
+    caller.read()
+
+    ended = caller.outcomes[request]
+    assert ended.outcome == "cancelled", worker.log
+    assert at_cancel <= ended.quantities["output_tokens"] < 600
+    await_that(lambda: worker.state().replicas[0].busy == 0)  # type: ignore[union-attr]

@@ -1,0 +1,77 @@
+"""A real `manage.py worker` as a child of the test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.db import connection
+
+from inference.protocol import WorkerState
+from inference.worker.registry import read_workers
+from portal.kit import redis
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@dataclass
+class RunningWorker:
+    """One worker process and the log it writes."""
+
+    process: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text()
+
+    def state(self) -> WorkerState | None:
+        """What it says of itself in Redis now."""
+        found = (state for state in read_workers(redis.client()) if state.pid == self.process.pid)
+        return next(found, None)
+
+    def resident(self) -> set[str]:
+        """Versions that it serves."""
+        state = self.state()
+        return {replica.version for replica in state.replicas if replica.state == "ready"} if state else set()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+
+def start_worker(folder: Path, *, memory_bytes: int = 2**30) -> RunningWorker:
+    """Start one and wait until it has registered itself."""
+    log_path = folder / f"worker-{time.monotonic_ns()}.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "worker", "--device", "cpu", "--memory-bytes", str(memory_bytes)],
+            cwd=ROOT, env=_environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    worker = RunningWorker(process, log_path)
+    await_that(lambda: worker.state() is not None, seconds=60, why=lambda: worker.log)
+    return worker
+
+
+def await_that(holds, *, seconds: float = 30, why=lambda: "") -> None:  # type: ignore[no-untyped-def]
+    """Poll until `holds()`; fail with what `why()` tells."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s\n{why()}"
+        time.sleep(0.02)
+
+
+def _environment() -> dict[str, str]:
+    settings = connection.settings_dict
+    url = os.environ["DATABASE_URL"]
+    test_url = url[: url.rindex("/") + 1] + str(settings["NAME"])
+    return os.environ | {"DATABASE_URL": test_url, "OMP_NUM_THREADS": "1", "LOG_LEVEL": "INFO"}
