@@ -21,22 +21,24 @@ class Program:
 
 
 def list_programs(environment: Mapping[str, str]) -> list[Program]:
-    """All programs, in the order of starting. Reads HOST, PORT and WEB_PROCESSES."""
+    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES and MERCATO_DEMO."""
     web = (
         *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
         *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
         *("--workers", environment.get("WEB_PROCESSES", "1")),
         *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
     )
-    return [
+    programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
         Program("web", web, stop_rank=0, grace_s=15),
         Program("worker", manage("worker"), stop_rank=1, grace_s=20),
         Program("jobs", manage("jobs"), stop_rank=1, grace_s=20),
         Program("meter", manage("meter"), stop_rank=2, grace_s=10),
         Program("beat", manage("beat"), stop_rank=3, grace_s=5),
-        Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True),
     ]
+    if environment.get("MERCATO_DEMO") != "0":
+        programs.append(Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True))
+    return programs
 
 
 def manage(command: str) -> tuple[str, ...]:
