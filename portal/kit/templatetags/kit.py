@@ -1,21 +1,23 @@
 """What every page draws: icons, money, numbers, times, charts and table cells."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 from django import template
+from django.core.serializers.json import DjangoJSONEncoder
 from django.template.context import RequestContext
 from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils.formats import number_format
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
 
 from portal.kit import clock, figures
 from portal.kit.money import Money
-from portal.kit.tables import Column
+from portal.kit.tables import Choice, Column, Table
 
 register = template.Library()
 register.filter("compact", figures.compact)
@@ -59,8 +61,9 @@ def when(moment: datetime | None, style: str = "short") -> SafeString:
     utc = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     text = ago(moment) if style == "ago" else f"{moment:%Y-%m-%d}" if style == "date" else utc
     return format_html(
-        '<time datetime="{}" title="{}" data-as="{}" class="nowrap">{}</time>', moment.isoformat(), utc, style, text
-    )
+        '<time datetime="{}" title="{}" data-as="{}" class="nowrap">{}</time>',
+        moment.isoformat(), utc, style, text,
+    )  # fmt: skip
 
 
 def ago(moment: datetime) -> str:
@@ -102,16 +105,61 @@ def _draw(column: Column, value: Any) -> SafeString:
 
 
 _TONES = {
-    "live": "good", "ready": "good", "active": "good", "succeeded": "good", "loaded": "good",
-    "checking": "accent", "loading": "accent", "draft": "", "cold": "", "ended": "", "revoked": "", "expired": "warn",
-    "degraded": "warn", "cancelled": "warn", "refused": "bad", "failed": "bad", "down": "bad", "withdrawn": "bad",
-}  # fmt: skip
+    "good": ("live", "ready", "active", "succeeded", "loaded"),
+    "accent": ("checking", "loading"),
+    "warn": ("degraded", "cancelled", "expired"),
+    "bad": ("refused", "failed", "down", "withdrawn"),
+}
+_HOLLOW = frozenset({"cold", "draft", "ended", "revoked"})
 
 
 @register.simple_tag
 def status(name: str, label: str = "") -> SafeString:
     """A state as a badge with a dot; the word carries the meaning, the colour only helps."""
-    tone = _TONES.get(name, "")
-    hollow = " badge-hollow" if name in ("cold", "draft", "ended", "revoked") else ""
-    classes = f"badge badge-dot{hollow}" + (f" badge-{tone}" if tone else "")
-    return format_html('<span class="{}">{}</span>', classes, label or _(name.replace("_", " ").capitalize()))
+    tone = next((tone for tone, names in _TONES.items() if name in names), "")
+    classes = f"badge badge-dot badge-{tone}" if tone else "badge badge-dot"
+    if name in _HOLLOW:
+        classes += " badge-hollow"
+    text = label or _(name.replace("_", " ").capitalize())
+    return format_html('<span class="{}">{}</span>', classes, text)
+
+
+@register.simple_tag(takes_context=True)
+def here(context: RequestContext, url: str, *, exact: bool = False) -> bool:
+    """Whether the page shown is at the address, or below it."""
+    request = context.get("request")
+    if request is None:
+        return False
+    return bool(request.path == url if exact else request.path.startswith(url))
+
+
+@register.simple_tag
+def chosen(table: Table, choice: Choice, key: str) -> str:
+    """Marks the option that the query string asks for."""
+    return mark_safe(" selected") if table.chosen.get(choice.name) == key else ""
+
+
+@register.filter
+def figure(value: float | int) -> str:
+    """A chart's number: whole ones grouped, others to four significant digits."""
+    if isinstance(value, int) or float(value).is_integer():
+        return thousands(int(value))
+    return f"{value:.4g}"
+
+
+@register.filter
+def unlocalized(value: object) -> str:
+    """As a program reads it."""
+    return str(value)
+
+
+@register.filter
+def as_json(value: object) -> str:
+    """For a data attribute; the template escapes it."""
+    return json.dumps(value, cls=DjangoJSONEncoder)
+
+
+@register.simple_tag
+def plain_money(amount: int, currency: str) -> str:
+    """For an input field: `25.00`."""
+    return f"{Money(amount, currency).major():f}"

@@ -1,13 +1,13 @@
 // The cost of a month of use, as the reader moves the quantities. Integers only, like the server.
 import { money } from "./elements/numbers.ts";
 
-interface Component { meter: string; amount: number; per: number; included: number }
+interface Component { meter: string; amount: number | null; per: number; included: number }
 interface Plan { flat: number; currency: { code: string; exponent: number }; components: Component[] }
 
 // Rounds down once for the whole period, as billing does.
 function charge({ amount, per, included }: Component, quantity: number): bigint {
   const billed = BigInt(Math.max(0, quantity - included));
-  return (BigInt(amount) * billed) / BigInt(per);
+  return (BigInt(amount ?? 0) * billed) / BigInt(per);
 }
 
 function update(root: HTMLElement): void {

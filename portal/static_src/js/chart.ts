@@ -6,6 +6,7 @@ interface Series { label: string; values: (number | null)[] }
 interface Spec { kind: "line" | "bar"; scale: "time" | "number"; unit: string; x: number[]; series: Series[] }
 
 const plots = new Map<HTMLElement, uPlot>();
+const drawn = new WeakMap<HTMLElement, string>();
 
 // Canvas needs resolved colours; light-dark() resolves on a real property only.
 function colour(host: HTMLElement, token: string): string {
@@ -73,6 +74,7 @@ function lineOf(host: HTMLElement, spec: Spec, label: string, index: number): uP
   return {
     label,
     stroke,
+    spanGaps: spec.scale === "number",
     width: bars ? 0 : 1.75,
     fill: bars ? stroke : spec.series.length === 1 ? tint(stroke, 0.1) : undefined,
     paths: bars,
@@ -84,6 +86,10 @@ function draw(figure: HTMLElement): void {
   const host = figure.querySelector<HTMLElement>(".chart-plot");
   const source = figure.querySelector("script[type='application/json']");
   if (!host || !source?.textContent) return;
+  const state = `${source.textContent} ${getComputedStyle(host).colorScheme} ${getComputedStyle(host).color}`;
+  // A page that polls swaps in the same numbers most of the time.
+  if (plots.has(host) && drawn.get(host) === state) return;
+  drawn.set(host, state);
   const spec: Spec = JSON.parse(source.textContent);
   plots.get(host)?.destroy();
   host.replaceChildren();

@@ -4,6 +4,7 @@ import { post } from "./call.ts";
 import { showCode } from "./code.ts";
 import type { Config } from "./config.ts";
 import { find } from "./config.ts";
+import { startPad } from "./pad.ts";
 import { Runner } from "./run.ts";
 
 interface Score { label: string; score: number }
@@ -81,9 +82,7 @@ export function startImageClassification(root: HTMLElement, config: Config): voi
       if (type === "drop") void take(event.dataTransfer?.files[0]);
     });
   }
-  for (const sample of root.querySelectorAll<HTMLImageElement>("[data-sample] img")) {
-    sample.closest("button")?.addEventListener("click", async () => take(await (await fetch(sample.src)).blob()));
-  }
+  startPad(root, (drawing) => void take(drawing));
   find(root, "form").addEventListener("submit", (event) => (event.preventDefault(), classify()));
   showCode(root, config, "/predictions", { model: config.model, input: { image: "data:image/png;base64,..." } });
 }

@@ -1,0 +1,52 @@
+"""Prices of plans as buyers compare them: per million tokens, per thousand images."""
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from marketplace.models import Meter, PriceComponent
+from portal.kit import figures
+from portal.kit.money import Money
+
+register = template.Library()
+
+# How many units one quoted price is for, and how that quantity reads.
+QUOTED_PER = {
+    Meter.REQUESTS: (1_000, gettext_lazy("1K requests")),
+    Meter.INPUT_TOKENS: (1_000_000, gettext_lazy("1M input tokens")),
+    Meter.OUTPUT_TOKENS: (1_000_000, gettext_lazy("1M output tokens")),
+    Meter.CACHED_TOKENS: (1_000_000, gettext_lazy("1M cached tokens")),
+    Meter.IMAGES: (1_000, gettext_lazy("1K images")),
+    Meter.COMPUTE_MS: (1_000, gettext_lazy("second of compute")),
+}
+METER_NAMES = {
+    Meter.REQUESTS: gettext_lazy("requests"),
+    Meter.INPUT_TOKENS: gettext_lazy("input tokens"),
+    Meter.OUTPUT_TOKENS: gettext_lazy("output tokens"),
+    Meter.CACHED_TOKENS: gettext_lazy("cached tokens"),
+    Meter.IMAGES: gettext_lazy("images"),
+    Meter.COMPUTE_MS: gettext_lazy("ms of compute"),
+}
+
+
+@register.filter
+def meter_name(meter: str) -> str:
+    """`input tokens`."""
+    return str(METER_NAMES[Meter(meter)])
+
+
+@register.simple_tag
+def unit_price(component: PriceComponent, currency: str) -> SafeString:
+    """`$0.15 / 1M input tokens`; the exact price on hover."""
+    if component.amount is None:
+        return format_html("{}", _("not sold beyond"))
+    quantity, words = QUOTED_PER[Meter(component.meter)]
+    if not component.amount:
+        return format_html("{} {}", _("free"), meter_name(component.meter))
+    quoted = Money(component.amount * quantity // component.per, currency)
+    return format_html(
+        '<span class="nowrap" title="{} / {} {}">{} <span class="unit">/ {}</span></span>',
+        str(Money(component.amount, currency)), component.per, component.meter, figures.money_text(quoted), words,
+    )  # fmt: skip

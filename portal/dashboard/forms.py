@@ -1,0 +1,109 @@
+"""What people type, checked for shape; the activities check the rest."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext_lazy as _
+
+from marketplace.models import Task
+from portal.accounts.models import Organisation, Role, Scope
+from portal.kit import clock
+from portal.kit.errors import PortalError
+
+NAME_HINT = _("Lower-case letters, digits and hyphens. It is part of the address and cannot change.")
+
+
+def attempt[Done](form: forms.Form, work: Callable[[], Done]) -> Done | None:
+    """The activity's result, or None with its refusal shown in the form."""
+    try:
+        return work()
+    except PortalError as refusal:
+        form.add_error(None, str(refusal))
+        return None
+
+
+class KeyForm(forms.Form):
+    """A new API key."""
+
+    EXPIRIES = [("", _("Never")), ("7", _("In 7 days")), ("30", _("In 30 days")), ("365", _("In a year"))]
+
+    name = forms.CharField(label=_("Name"), max_length=80, help_text=_("What will use it, such as an app or a person."))
+    scopes = forms.MultipleChoiceField(
+        label=_("May"), widget=forms.CheckboxSelectMultiple, initial=[Scope.INFERENCE],
+        choices=[(Scope.INFERENCE, _("Call models")), (Scope.MANAGE, _("Publish and manage through the API"))],
+    )  # fmt: skip
+    expires = forms.ChoiceField(label=_("Expires"), choices=EXPIRIES, required=False)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        days = self.cleaned_data["expires"]
+        return clock.now() + timedelta(days=int(days)) if days else None
+
+
+class MemberForm(forms.Form):
+    """Someone who joins the organisation."""
+
+    email = forms.EmailField(label=_("E-mail address"), help_text=_("They need an account here already."))
+    role = forms.ChoiceField(
+        label=_("Role"), initial=Role.DEVELOPER,
+        choices=[
+            (Role.DEVELOPER, _("Developer: call models, publish")),
+            (Role.BILLING, _("Billing: subscribe and pay")),
+            (Role.VIEWER, _("Viewer: look only")),
+            (Role.ADMIN, _("Admin: everything but owners")),
+            (Role.OWNER, _("Owner: everything")),
+        ],
+    )  # fmt: skip
+
+
+class OrganisationForm(forms.Form):
+    """A further organisation."""
+
+    name = forms.CharField(label=_("Name"), max_length=120)
+    slug = forms.SlugField(label=_("Address"), max_length=64, help_text=NAME_HINT)
+    kind = forms.ChoiceField(
+        label=_("Kind"), initial=Organisation.Kind.COMPANY,
+        choices=[
+            (Organisation.Kind.COMPANY, _("Company")),
+            (Organisation.Kind.ENTERPRISE, _("Enterprise")),
+            (Organisation.Kind.INDIVIDUAL, _("Individual")),
+        ],
+    )  # fmt: skip
+
+
+class ListingForm(forms.Form):
+    """What the product page says."""
+
+    name = forms.CharField(label=_("Name"), max_length=120)
+    summary = forms.CharField(label=_("Summary"), max_length=240, required=False, help_text=_("One sentence for the catalogue."))
+    licence = forms.CharField(label=_("Licence"), max_length=64, required=False, help_text=_("Such as apache-2.0."))
+    languages = forms.CharField(label=_("Languages"), max_length=200, required=False, help_text=_("Codes with commas, such as en, zh."))
+    tags = forms.CharField(label=_("Tags"), max_length=300, required=False, help_text=_("Words with commas."))
+    card = forms.CharField(
+        label=_("Model card"), required=False, widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "true"}),
+        help_text=_("Markdown. Left empty, the README of the first upload becomes the card."),
+    )  # fmt: skip
+
+    def described(self) -> dict[str, Any]:
+        """The fields as `publishing` takes them."""
+        return {name: self.cleaned_data[name] for name in self.cleaned_data if name not in ("slug", "task")}
+
+    def clean_languages(self) -> list[str]:
+        return _listed(self.cleaned_data["languages"])
+
+    def clean_tags(self) -> list[str]:
+        return _listed(self.cleaned_data["tags"])
+
+
+class NewListingForm(ListingForm):
+    """A listing that does not exist yet: its address and task are chosen once."""
+
+    slug = forms.SlugField(label=_("Address"), max_length=64, help_text=NAME_HINT)
+    task = forms.ChoiceField(label=_("Task"), choices=Task.choices)
+    field_order = ["name", "slug", "task", "summary", "licence", "languages", "tags", "card"]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

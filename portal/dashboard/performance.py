@@ -1,0 +1,78 @@
+"""Measured on real calls of a listing: time to first token, speed, answered share."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection
+from django.utils.translation import gettext as _
+
+from marketplace.models import Listing
+from portal.kit import clock, ids
+from portal.kit.charts import Chart, Series
+
+DAYS = 7
+# The newest calls stand for the rest, so that a popular listing's page costs no more than a new one's.
+MOST_CALLS = 20_000
+
+_BY_HOUR = """
+    WITH calls AS (
+        SELECT date_trunc('hour', finished_at) AS hour, outcome, ttft_ms, latency_ms, output_tokens
+        FROM usage_event WHERE listing_id = %s AND id >= %s
+        ORDER BY id DESC LIMIT %s
+    )
+    SELECT hour,
+        count(*),
+        count(*) FILTER (WHERE outcome <> 'failed'),
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY ttft_ms) FILTER (WHERE outcome = 'succeeded'),
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY ttft_ms) FILTER (WHERE outcome = 'succeeded'),
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
+        percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY output_tokens * 1000.0 / (latency_ms - ttft_ms))
+            FILTER (WHERE outcome = 'succeeded' AND output_tokens > 1 AND latency_ms > ttft_ms)
+    FROM calls GROUP BY hour ORDER BY hour
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What the calls of an hour took: milliseconds, tokens per second."""
+
+    hour: datetime
+    calls: int
+    answered: int
+    ttft_p50: float | None
+    ttft_p95: float | None
+    latency_p50: float | None
+    latency_p95: float | None
+    speed_p50: float | None
+
+
+def hours(listing: Listing) -> list[Hour]:
+    """The last week by hour, hours without calls left out."""
+    since = ids.first_at(clock.now() - timedelta(days=DAYS))
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_HOUR, [listing.pk, since, MOST_CALLS])
+        return [Hour(*row) for row in cursor.fetchall()]
+
+
+def answered_share(measured: list[Hour]) -> float | None:
+    """Answered calls of all, 0 to 1; None without any."""
+    calls = sum(hour.calls for hour in measured)
+    return sum(hour.answered for hour in measured) / calls if calls else None
+
+
+def charts(measured: list[Hour]) -> list[Chart]:
+    """Latency, speed and answered share over the week."""
+    at = [hour.hour for hour in measured]
+    first = [Series(_("median"), [h.ttft_p50 for h in measured]), Series(_("95th percentile"), [h.ttft_p95 for h in measured])]
+    whole = [Series(_("median"), [h.latency_p50 for h in measured]), Series(_("95th percentile"), [h.latency_p95 for h in measured])]
+    share = [Series(_("answered"), [100 * h.answered / h.calls for h in measured])]
+    found = [
+        Chart("ttft", _("Time to first token"), at, first, unit="ms"),
+        Chart("latency", _("Whole answer"), at, whole, unit="ms"),
+        Chart("answered", _("Answered calls"), at, share, unit="%"),
+    ]
+    if any(hour.speed_p50 for hour in measured):
+        speed = [Series(_("median"), [h.speed_p50 for h in measured])]
+        found.insert(1, Chart("speed", _("Output speed"), at, speed, unit="tokens/s"))
+    return found

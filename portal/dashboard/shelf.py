@@ -1,0 +1,62 @@
+"""Listings as the catalogue shows them: with prices from their open plans and how they stand."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from django.core.cache import cache
+from django.db.models import Count, Prefetch, QuerySet
+
+from marketplace import catalogue
+from marketplace.models import Listing, Plan, PlanVersion, PriceComponent
+from portal.dashboard import serving
+from portal.dashboard.serving import Standing
+
+FACET_SECONDS = 60
+MOST_FACETS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's."""
+
+    listing: Listing
+    standing: Standing | str
+    kinds: Sequence[str]
+    cheapest: PlanVersion | None
+    components: Sequence[PriceComponent]
+
+
+def items(listings: QuerySet[Listing]) -> list[Item]:
+    """The cards of a page of listings, in a fixed number of queries."""
+    plans = Plan.objects.filter(archived_at=None).order_by("created_at").prefetch_related(
+        Prefetch("versions", PlanVersion.objects.order_by("-number").prefetch_related("components"))
+    )
+    found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
+    standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
+    return [_item(each, standings.get(each.current_version_id, "")) for each in found]
+
+
+def _item(listing: Listing, standing: Standing | str) -> Item:
+    plans: list[Plan] = getattr(listing, "open_plans", [])
+    offers = [list(plan.versions.all())[0] for plan in plans if plan.versions.all()]
+    cheapest = min((offer for offer in offers if _priced(offer)), key=_dearness, default=None)
+    components = _priced(cheapest) if cheapest else []
+    return Item(listing, standing, sorted({plan.kind for plan in plans}), cheapest, components)
+
+
+def _priced(version: PlanVersion) -> list[PriceComponent]:
+    return [component for component in version.components.all() if component.amount]
+
+
+def _dearness(version: PlanVersion) -> tuple[int, int]:
+    return version.monthly_fee, sum((each.amount or 0) * 10**9 // each.per for each in _priced(version))
+
+
+def licences() -> Iterable[str]:
+    """The licences most in use, a minute old at most."""
+    rows = catalogue.live().exclude(licence="").order_by().values_list("licence").annotate(n=Count("pk"))
+    found: list[str] | None = cache.get("catalogue:licences")
+    if found is None:
+        found = [licence for licence, _count in rows.order_by("-n")[:MOST_FACETS]]
+        cache.set("catalogue:licences", found, FACET_SECONDS)
+    return found

@@ -1,0 +1,1 @@
+"""Pages, one module per activity. Views translate; the activities decide."""

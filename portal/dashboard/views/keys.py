@@ -1,0 +1,65 @@
+"""API keys: made, shown once, revoked."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST
+
+from portal.accounts import api_keys
+from portal.accounts.models import ApiKey, Organisation
+from portal.dashboard.acting import actor
+from portal.dashboard.forms import KeyForm, attempt
+from portal.kit.exports import csv_of
+from portal.kit.tables import Column, Table
+
+
+def key_table(organisation: Organisation, request: HttpRequest) -> Table:
+    """The organisation's keys, newest first."""
+    columns = [
+        Column("name", _("Name"), sort="name", template="console/cells/key_name.html"),
+        Column("public_id", _("Id"), kind="code"),
+        Column("scopes", _("May"), template="console/cells/key_scopes.html"),
+        Column("created_at", _("Made"), kind="time", sort="created_at"),
+        Column("expires_at", _("Expires"), kind="time"),
+        Column("is_live", _("State"), template="console/cells/key_state.html"),
+        Column("pk", "", template="console/cells/key_actions.html"),
+    ]
+    rows = ApiKey.objects.filter(organisation=organisation).select_related("created_by")
+    return Table(rows, columns, query=request.GET, search=["name", "last_four"])
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def keys(request: HttpRequest) -> HttpResponse:
+    """The keys and the form for a new one; its text is in the answer to the form alone."""
+    acting = actor(request)
+    table = key_table(acting.organisation, request)
+    if request.GET.get("format") == "csv":
+        return csv_of(table, name="keys")
+    form = KeyForm(request.POST or None)
+    context = {"table": table, "form": form, "may_make": acting.may("use"), "base_url": f"{settings.PUBLIC_URL}/v1"}
+    if request.method == "POST" and form.is_valid():
+        fields = form.cleaned_data
+        issued = attempt(form, lambda: api_keys.issue(
+            acting.organisation, by=acting.user, name=fields["name"], scopes=fields["scopes"],
+            expires_at=form.expires_at,
+        ))  # fmt: skip
+        if issued:
+            context |= {"new_key": issued[0], "secret": issued[1], "form": KeyForm()}
+    return render(request, "console/keys.html", context)
+
+
+@login_required
+@require_POST
+def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    acting = actor(request, "use")
+    key = api_keys.revoke(acting.organisation, by=acting.user, key_id=key_id)
+    messages.success(request, _("%(key)s is revoked: calls with it are refused from now on.") % {"key": key.name})
+    return redirect("console_keys")

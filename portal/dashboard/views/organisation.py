@@ -1,0 +1,84 @@
+"""Members and their roles; further organisations; for whom to act."""
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST
+
+from portal.accounts import current, membership
+from portal.accounts.models import Membership, Role
+from portal.dashboard.acting import actor
+from portal.dashboard.forms import MemberForm, OrganisationForm, attempt
+from portal.kit.exports import csv_of
+from portal.kit.tables import Choice, Column, Table
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def members(request: HttpRequest) -> HttpResponse:
+    acting = actor(request)
+    columns = [
+        Column("user.email", _("Member"), sort="user__email", template="organisation/cells/member.html"),
+        Column("role", _("Role"), sort="role", template="organisation/cells/role.html"),
+        Column("created_at", _("Since"), kind="time", sort="created_at"),
+        Column("pk", "", template="organisation/cells/remove.html"),
+    ]
+    rows = Membership.objects.filter(organisation=acting.organisation).select_related("user", "organisation")
+    table = Table(
+        rows, columns, query=request.GET, order="created_at", search=["user__email", "user__name"],
+        choices=[Choice("role", _("Role"), "role", Role.choices)],
+    )  # fmt: skip
+    if request.GET.get("format") == "csv":
+        return csv_of(table, name="members")
+    form = MemberForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        added = attempt(form, lambda: membership.add(acting.organisation, by=acting.user, **form.cleaned_data))
+        if added:
+            messages.success(request, _("%(who)s is a member now.") % {"who": added.user})
+            return redirect("organisation")
+    context = {"table": table, "form": form, "roles": Role.choices, "acting": acting, "may_administer": acting.may("administer")}
+    return render(request, "organisation/members.html", context)
+
+
+@login_required
+@require_POST
+def change_role(request: HttpRequest, membership_id: UUID) -> HttpResponse:
+    acting = actor(request, "administer")
+    changed = membership.change_role(
+        acting.organisation, by=acting.user, membership_id=membership_id, role=request.POST.get("role", "")
+    )
+    messages.success(request, _("%(who)s is %(role)s now.") % {"who": changed.user, "role": changed.get_role_display()})
+    return redirect("organisation")
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, membership_id: UUID) -> HttpResponse:
+    acting = actor(request)
+    membership.remove(acting.organisation, by=acting.user, membership_id=membership_id)
+    messages.success(request, _("The membership has ended. API keys of the organisation keep working."))
+    return redirect("organisation")
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def new(request: HttpRequest) -> HttpResponse:
+    form = OrganisationForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        opened = attempt(form, lambda: membership.open_organisation(request.user, **form.cleaned_data))  # type: ignore[arg-type]
+        if opened:
+            current.switch(request, opened.slug)
+            messages.success(request, _("You act for %(name)s now.") % {"name": opened.name})
+            return redirect("organisation")
+    return render(request, "organisation/new.html", {"form": form})
+
+
+@login_required
+@require_POST
+def switch(request: HttpRequest) -> HttpResponse:
+    current.switch(request, request.POST.get("slug", ""))
+    return redirect("console")
