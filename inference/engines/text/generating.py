@@ -91,8 +91,8 @@ class Generator:
         """Compute and sample one step's work, and emit what it made."""
         works = self.scheduler.plan()
         if works:
-            self._run(works)
             self.counters.steps += 1
+            self._run(works)
 
     def _run(self, works: list[Work]) -> None:
         """Run, and on failure run the halves apart, until what fails is one request alone."""

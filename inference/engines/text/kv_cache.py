@@ -18,6 +18,7 @@ from inference.engines.text.sequence import Sequence
 
 BLOCK = 16
 SMALLEST_POOL = 4
+WORTH_WAITING = 4 * BLOCK
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +124,17 @@ class KVCache:
     def allocated_tokens(self) -> int:
         return sum(pool.slots * pool.length for pool in self.pools)
 
+    def is_coming(self, sequence: Sequence) -> bool:
+        """See `Room.is_coming`."""
+        for pool in self.pools:
+            for other in pool.live:
+                if other.computed < other.prompt_length and _shares_scope(other, sequence):
+                    most = min(other.prompt_length, sequence.prompt_length - 1) // BLOCK * BLOCK
+                    shared = _common_length(other.tokens, sequence.tokens, most=most)
+                    if shared >= other.computed + WORTH_WAITING:
+                        return shared >= self._match(sequence).length + WORTH_WAITING
+        return False
+
     def reserve(self, sequence: Sequence) -> bool:
         """See `Room.reserve`. At least the prompt's last token is always left to compute."""
         number, pool = next((n, p) for n, p in enumerate(self.pools) if p.length >= sequence.limit)
@@ -224,6 +236,10 @@ class KVCache:
             for live in pool.live:
                 if live.request.cache_scope == scope:
                     yield pool, live.slot, None, live.tokens, live.computed
+
+
+def _shares_scope(first: Sequence, second: Sequence) -> bool:
+    return first.request.cache_scope == second.request.cache_scope
 
 
 def _is_used_up(prefix: Prefix) -> bool:

@@ -6,6 +6,7 @@ is sure of half of it and the rest goes to those nearest their first token, so t
 """
 
 from collections import deque
+from itertools import islice
 from typing import Protocol
 
 from inference.engines.text.sequence import Sequence, Work
@@ -13,6 +14,9 @@ from inference.engines.text.sequence import Sequence, Work
 
 class Room(Protocol):
     """Where keys and values live: `reserve` fixes a sequence's place for all of its `limit` tokens."""
+
+    def is_coming(self, sequence: Sequence) -> bool:
+        """Whether a running sequence is about to compute much of what this one begins with."""
 
     def reserve(self, sequence: Sequence) -> bool:
         """False if it must wait. Else `computed` and `cached` say how much of its prompt was there."""
@@ -50,18 +54,20 @@ class Scheduler:
         """The work of the next step; empty only when there is nothing to do."""
         decoding = [Work(s, s.computed, 1) for s in self.running if not s.is_prefilling]
         budget = max(self._step_tokens - len(decoding), self._step_tokens // 4)
-        self._admit(budget)
+        self._admit()
         return decoding + _share(budget, [s for s in self.running if s.is_prefilling])
 
-    def _admit(self, budget: int) -> None:
-        """Let in as many as the budget can start on now, so that later ones find more prefixes to reuse."""
-        pending = sum(len(s.tokens) - s.computed for s in self.running if s.is_prefilling)
-        while self.waiting and len(self.running) < self._slots and pending < 2 * budget:
-            sequence = self.waiting[0]
+    def _admit(self) -> None:
+        """First come, first served; only those wait aside whose beginning is being computed just now."""
+        for sequence in list(islice(self.waiting, 2 * self._slots)):
+            if len(self.running) >= self._slots:
+                return
+            if self._room.is_coming(sequence):
+                continue
             if not self._room.reserve(sequence):
                 return
-            self.running.append(self.waiting.popleft())
-            pending += len(sequence.tokens) - sequence.computed
+            self.waiting.remove(sequence)
+            self.running.append(sequence)
 
 
 def _share(budget: int, prefilling: list[Sequence]) -> list[Work]:

@@ -64,6 +64,20 @@ def write_model(directory: Path, kind: str = "llama", *, seed: int = 0, **change
     return directory
 
 
+def continue_greedily(model: Any, prompt: Sequence[int], *, count: int, **options: Any) -> list[int]:
+    """What transformers' own `generate()` says after `prompt`, at most `count` tokens."""
+    ids = torch.tensor([list(prompt)])
+    output = model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=count,
+        do_sample=False,
+        pad_token_id=0,
+        **options,
+    )
+    return [int(token) for token in output[0, len(prompt) :]]
+
+
 def reference(directory: Path, kind: str = "llama") -> Any:
     """transformers' own model, to compare with."""
     model_class = getattr(transformers, ARCHITECTURES[kind].class_name)
@@ -110,9 +124,9 @@ class Collector:
     def last(self, request_id: str) -> Chunk:
         return self.chunks[request_id][-1]
 
-    def tokens(self, request_id: str) -> list[int]:
-        """The answer's token ids, from log-probabilities whose bytes name the token."""
-        return [entry.bytes for chunk in self.chunks[request_id] for entry in chunk.logprobs]  # type: ignore[misc]
+    def pieces(self, request_id: str) -> list[tuple[int, ...]]:
+        """The bytes of every sampled token, from its log-probability; tokenizers here give no two alike."""
+        return [entry.bytes for chunk in self.chunks[request_id] for entry in chunk.logprobs]
 
 
 def ask(

@@ -1,0 +1,168 @@
+"""Slots, prefixes and the budget: what is in a slot is always what its holder computed."""
+
+import random
+
+import pytest
+import torch
+
+from inference.engines.text.kv_cache import KVCache
+from inference.engines.text.sequence import Sequence
+from tests.inference.engines.text.models import ask
+
+
+def make_cache(*, budget: int = 2048, slots: int = 8, context: int = 512) -> KVCache:
+    return KVCache(
+        layers=2,
+        kv_heads=1,
+        head_dim=1,
+        context_length=context,
+        budget_tokens=budget,
+        slots=slots,
+        device="cpu",
+        dtype=torch.float32,
+    )
+
+
+def sequence(tokens: list[int], *, limit: int = 0, scope: str = "") -> Sequence:
+    return Sequence(ask("x", tokens, scope=scope), limit or len(tokens) + 8)
+
+
+def compute(cache: KVCache, sequence: Sequence) -> None:
+    """Write each token's own id where its keys and values belong."""
+    pool = cache.pools[sequence.pool]
+    start, stop = sequence.computed, len(sequence.tokens)
+    for tensor in (*pool.keys, *pool.values):
+        tensor[sequence.slot, 0, start:stop, 0] = torch.tensor(
+            sequence.tokens[start:stop], dtype=torch.float32
+        )
+    sequence.computed = stop
+
+
+def check(cache: KVCache, sequence: Sequence) -> None:
+    pool = cache.pools[sequence.pool]
+    assert pool.live[sequence.slot] is sequence
+    for tensor in (*pool.keys, *pool.values):
+        assert (
+            tensor[sequence.slot, 0, : sequence.computed, 0].tolist() == sequence.tokens[: sequence.computed]
+        )
+
+
+def test_a_prefix_is_reused_in_whole_blocks_but_never_the_last_token() -> None:
+    cache = make_cache()
+    first = sequence(list(range(100, 148)))
+    assert cache.reserve(first)
+    compute(cache, first)
+    for tokens, cached in [
+        (list(range(100, 148)), 32),  # 48 are there, and the last must be computed
+        (list(range(100, 149)), 48),
+        (list(range(100, 120)) + [1] * 20, 16),
+        ([1] * 40, 0),
+    ]:
+        other = sequence(tokens)
+        assert cache.reserve(other)
+        assert other.cached == other.computed == cached
+        check(cache, other)
+
+
+def test_what_a_finished_sequence_computed_is_reused_across_slot_lengths() -> None:
+    cache = make_cache()
+    first = sequence(list(range(64)))
+    assert cache.reserve(first)
+    compute(cache, first)
+    cache.release(first, keep=True)
+    longer = sequence(list(range(64)) + [7] * 200)
+    assert cache.reserve(longer)
+    assert longer.cached == 64
+    check(cache, longer)
+
+
+def test_prefixes_are_shared_within_one_scope_only() -> None:
+    cache = make_cache()
+    first = sequence(list(range(64)), scope="acme")
+    assert cache.reserve(first)
+    compute(cache, first)
+    stranger, colleague = sequence(list(range(64)), scope="other"), sequence(list(range(64)), scope="acme")
+    assert cache.reserve(stranger)
+    assert cache.reserve(colleague)
+    assert (stranger.cached, colleague.cached) == (0, 48)
+
+
+def test_a_twin_of_a_prompt_being_computed_is_coming() -> None:
+    cache = make_cache()
+    first, twin = sequence(list(range(200))), sequence(list(range(100)))
+    assert not cache.is_coming(twin)
+    assert cache.reserve(first)
+    assert cache.is_coming(twin)
+    assert not cache.is_coming(sequence([5] * 100))
+    assert not cache.is_coming(sequence(list(range(100)), scope="other"))
+    compute(cache, first)
+    assert not cache.is_coming(twin)
+    assert cache.reserve(twin)
+    assert twin.cached == 96
+
+
+def test_what_failed_is_wiped_and_never_reused() -> None:
+    cache = make_cache()
+    first = sequence(list(range(64)))
+    assert cache.reserve(first)
+    cache.pools[first.pool].values[1][first.slot] = torch.nan
+    first.computed = 64
+    cache.release(first, keep=False)
+    again = sequence(list(range(64)))
+    assert cache.reserve(again)
+    assert again.cached == 0
+    assert not any(tensor.isnan().any() for pool in cache.pools for tensor in pool.values)
+
+
+def test_the_least_recently_used_prefix_makes_room() -> None:
+    cache = make_cache(budget=4 * 128, context=128)
+    for start in (0, 100, 200, 300):
+        kept = sequence(list(range(start, start + 40)))
+        assert cache.reserve(kept)
+        compute(cache, kept)
+        cache.release(kept, keep=True)
+    user = sequence([*range(40), 1])  # uses the oldest, so the second becomes the least recent
+    assert cache.reserve(user)
+    assert user.cached == 32
+    cache.release(user, keep=True)
+    assert cache.reserve(sequence([9] * 40))
+    assert cache.reserve(sequence([8] * 40))
+    late = sequence([*range(300, 340), 1])
+    assert cache.reserve(late)
+    assert late.cached == 32
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_mixed_up_however_sequences_come_and_go(seed: int) -> None:
+    draw = random.Random(seed)
+    cache = make_cache(budget=3000, slots=6)
+    live: list[Sequence] = []
+    for _ in range(200):
+        if live and (len(live) >= 12 or draw.random() < 0.45):
+            cache.release(live.pop(draw.randrange(len(live))), keep=draw.random() < 0.8)
+        else:
+            length = draw.choice([5, 20, 40, 100, 200, 400])
+            tokens = [n % 3 for n in range(draw.choice([0, 16, 48, 160]))]
+            new = sequence((tokens + [draw.randrange(99) for _ in range(length)])[:500])
+            if cache.reserve(new):
+                check(cache, new)
+                compute(cache, new)
+                live.append(new)
+        for one in live:
+            check(cache, one)
+        assert cache.allocated_tokens <= 3000
+    assert live
+
+
+def test_a_long_sequence_takes_the_memory_that_idle_short_ones_held() -> None:
+    cache = make_cache(budget=1024, slots=8)
+    short = [sequence([n] * 20) for n in range(8)]
+    for one in short:
+        assert cache.reserve(one)
+    long = sequence([1] * 400)
+    assert not cache.reserve(long)  # eight times 128 tokens are all there is
+    for one in short[:4]:
+        cache.release(one, keep=True)
+    assert cache.reserve(long)
+    for one in short[4:]:
+        assert cache.pools[one.pool].live[one.slot] is one

@@ -1,0 +1,96 @@
+"""Who computes what in a step: decoding is never held up, and no prompt starves."""
+
+from inference.engines.text.scheduler import Scheduler
+from inference.engines.text.sequence import Sequence, Work
+from tests.inference.engines.text.models import ask
+
+
+class Room:
+    """Room for `places` sequences."""
+
+    def __init__(self, places: int = 100) -> None:
+        self.places = places
+
+    def is_coming(self, sequence: Sequence) -> bool:
+        return False
+
+    def reserve(self, sequence: Sequence) -> bool:
+        self.places -= 1
+        return self.places >= 0
+
+    def release(self, sequence: Sequence, *, keep: bool) -> None:
+        self.places += 1
+
+
+def sequence(name: str, length: int) -> Sequence:
+    return Sequence(ask(name, [1] * length), limit=length + 16)
+
+
+def run(works: list[Work]) -> dict[str, int]:
+    """Pretend to compute, sample where that completes, and say how much each got."""
+    for work in works:
+        work.sequence.computed += work.count
+        if work.sequence.computed == len(work.sequence.tokens):
+            work.sequence.tokens.append(1)
+    return {work.sequence.request.id: work.count for work in works}
+
+
+def test_a_long_prompt_never_holds_up_decoding() -> None:
+    scheduler = Scheduler(Room(), slots=8, step_tokens=64)
+    for name in "ab":
+        scheduler.add(sequence(name, 10))
+    run(scheduler.plan())
+    scheduler.add(sequence("long", 1000))
+    steps = 0
+    while scheduler.running[-1].request.id != "long" or scheduler.running[-1].is_prefilling:
+        granted = run(scheduler.plan())
+        assert granted["a"] == granted["b"] == 1
+        assert sum(granted.values()) <= 64
+        steps += 1
+    assert steps == 17  # 62 of its tokens a step
+
+
+def test_short_prompts_overtake_a_long_one_that_still_moves_on() -> None:
+    scheduler = Scheduler(Room(), slots=8, step_tokens=64)
+    scheduler.add(sequence("long", 1000))
+    assert run(scheduler.plan()) == {"long": 64}
+    scheduler.add(sequence("short", 20))
+    assert run(scheduler.plan()) == {"long": 44, "short": 20}
+
+
+def test_requests_wait_in_order_for_a_slot() -> None:
+    scheduler = Scheduler(Room(), slots=2, step_tokens=64)
+    for name in "abc":
+        scheduler.add(sequence(name, 4))
+    assert set(run(scheduler.plan())) == {"a", "b"}
+    assert set(run(scheduler.plan())) == {"a", "b"}
+    scheduler.remove(scheduler.running[0], keep=True)
+    assert set(run(scheduler.plan())) == {"b", "c"}
+
+
+def test_requests_wait_when_there_is_no_room() -> None:
+    scheduler = Scheduler(Room(0), slots=2, step_tokens=64)
+    scheduler.add(sequence("a", 4))
+    assert scheduler.plan() == []
+    assert [s.request.id for s in scheduler.waiting] == ["a"]
+
+
+def test_who_begins_like_one_being_computed_waits_and_others_go_ahead() -> None:
+    room = Room()
+    scheduler = Scheduler(room, slots=4, step_tokens=64)
+    for name in ("twin", "other"):
+        scheduler.add(sequence(name, 4))
+    room.is_coming = lambda s: s.request.id == "twin"  # type: ignore[method-assign]
+    assert run(scheduler.plan()) == {"other": 4}
+    room.is_coming = lambda s: False  # type: ignore[method-assign]
+    assert run(scheduler.plan()) == {"other": 1, "twin": 4}
+
+
+def test_many_decoding_leave_a_quarter_of_the_step_to_prompts() -> None:
+    scheduler = Scheduler(Room(), slots=100, step_tokens=64)
+    for number in range(64):
+        scheduler.add(sequence(str(number), 1))
+    while len(scheduler.running) < 64 or any(s.is_prefilling for s in scheduler.running):
+        run(scheduler.plan())
+    scheduler.add(sequence("new", 100))
+    assert run(scheduler.plan())["new"] == 16
