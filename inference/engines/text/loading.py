@@ -116,7 +116,7 @@ def _fill(
         with safe_open(path, framework="pt", device="cpu") as file:
             for tensor in set(file.keys()) & set(by_tensor):
                 state[by_tensor[tensor]] = file.get_tensor(tensor).to(dtype)
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     built: Any = model_class.from_pretrained(
         None,
         config=config,
