@@ -89,12 +89,12 @@ class EventStream(Response):
             await call.wait(seconds=HEADERS_WAIT_SECONDS)
             if call.failure is not None:
                 raise call.failure
-            await send({"type": "http.response.start", "status": 200, "headers": self._headers()})
+            await send({"type": "http.response.start", "status": 200, "headers": self._opening_headers()})
             async for events in self._events():
                 await send({"type": "http.response.body", "body": events, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _opening_headers(self) -> list[tuple[bytes, bytes]]:
         headers = {
             "content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "x-accel-buffering": "no",
             **usage.headers(self._call),

@@ -105,7 +105,7 @@ class _MessageTemplate:
     """Celery's message with the parts that never change laid out once."""
 
     def __init__(self) -> None:
-        self._headers = {
+        self._headers: dict[str, Any] = {
             "lang": "py", "task": RUN_TASK, "shadow": None, "eta": None, "expires": None, "group": None,
             "group_index": None, "retries": 0, "timelimit": [None, None], "parent_id": None, "kwargsrepr": "{}",
             "origin": "gateway", "ignore_result": True, "replaced_task_nesting": 0, "stamped_headers": None,

@@ -37,7 +37,7 @@ class UnsupportedParameter(CallError):
     code = "unsupported_parameter"
     message = "{reason}"
 
-    def __init__(self, name: str, *, reason: str = "") -> None:
+    def __init__(self, name: str | None, *, reason: str = "") -> None:
         reason = reason or f"'{name}' is not supported here, and leaving it out would change the result."
         super().__init__(reason=reason, param=name)
 

@@ -66,9 +66,10 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
             ids = asked.prompt
             _check_ids(route, ids, name="prompt")
         work = _work(route, asked, ids, wanted=asked.token_limit, logprobs=asked.logprobs, what="prompt")
-        if asked.echo:
-            is_text = isinstance(asked.prompt, str)
-            echo = asked.prompt if is_text else await process.prompter.decode(route.directory, ids)
+        if asked.echo and isinstance(asked.prompt, str):
+            echo = asked.prompt
+        elif asked.echo:
+            echo = await process.prompter.decode(route.directory, ids)
         return work
 
     call = await calls.begin(

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from django.db import close_old_connections
 
@@ -153,7 +153,7 @@ def shorten(text: str) -> str:
     return f"{text[:6]}...{text[-4:]}" if len(text) > 16 else "..."
 
 
-def _retrieve(pending: "asyncio.Future[object]") -> None:
+def _retrieve(pending: "asyncio.Future[Any]") -> None:
     # Everybody may have gone away; an error that nobody fetches is no news.
     if not pending.cancelled() and isinstance(pending.exception(), PortalError):
         return

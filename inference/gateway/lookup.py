@@ -61,7 +61,9 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
     """The live key or pass with this text, or None. Raises `KeyLacksScope`."""
     if text.startswith("pt_"):
         granted = playground.verify(text)
-        return granted and Caller(
+        if granted is None:
+            return None
+        return Caller(
             digest=digest, key_id=None, organisation_id=granted.organisation_id, listing_id=granted.listing_id,
             expires_at=time.time() + _PASS_SECONDS,
         )  # fmt: skip

@@ -61,7 +61,7 @@ class Records:
 
     async def find(self, request: str) -> Record | None:
         """The record, or None once it has expired. A dead web process leaves a failed one."""
-        packed = await self._client.get(_key(request))
+        packed: Any = await self._client.get(_key(request))
         if packed is None:
             return None
         record = Record(**protocol.unpack(packed))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from inference.protocol import WORKERS, WorkerState, read_worker_state, worker_key
 
@@ -24,8 +24,9 @@ class Roster:
 
     async def refresh(self) -> None:
         """Look again. Raises `redis.ConnectionError`; what was known stays."""
-        ids = sorted(identity.decode() for identity in await self._client.smembers(WORKERS))
-        leases = await self._client.mget([worker_key(identity) for identity in ids]) if ids else []
+        members: set[Any] = await self._client.smembers(WORKERS)
+        ids = sorted(member.decode() for member in members)
+        leases: list[Any] = await self._client.mget([worker_key(identity) for identity in ids]) if ids else []
         for identity in self._workers:
             self._misses[identity] = self._misses.get(identity, 0) + 1
         for identity, lease in zip(ids, leases, strict=True):

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -84,7 +84,7 @@ class Watch:
         await self._report_load_errors(waiting, sorted(cold))
 
     async def _report_load_errors(self, waiting: list[Call], cold: list[str]) -> None:
-        reasons = await self._process.redis.mget([load_error_key(version) for version in cold])
+        reasons: list[Any] = await self._process.redis.mget([load_error_key(version) for version in cold])
         failed = {version: reason for version, reason in zip(cold, reasons, strict=True) if reason}
         for call in waiting:
             if call.version in failed:

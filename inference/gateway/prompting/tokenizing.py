@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
-from tokenizers.processors import TemplateProcessing
 
 from inference.gateway.prompting.templates import compile_template
 
@@ -24,7 +23,11 @@ class TextCodec:
 
 
 def read_codec(directory: Path) -> TextCodec:
-    """The codec of a Hugging Face style directory. Raises `OSError`, `ValueError` or a Jinja error."""
+    """The codec of a Hugging Face style directory. Raises `OSError`, `ValueError` or a Jinja error.
+
+    What is added before and after a text is tokenizer.json's to say: where that file exists, transformers
+    too ignores add_bos_token and add_eos_token of tokenizer_config.json.
+    """
     tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
     # Lengths are the gateway's to judge: a tokenizer that cuts silently would change the result.
     tokenizer.no_truncation()
@@ -32,7 +35,6 @@ def read_codec(directory: Path) -> TextCodec:
     config = _read_json(directory / "tokenizer_config.json")
     special_tokens = _special_tokens(config, _read_json(directory / "special_tokens_map.json"))
     _add_missing(tokenizer, special_tokens)
-    _apply_bos_and_eos(tokenizer, config, special_tokens)
     source = _template_source(directory, config)
     return TextCodec(tokenizer, special_tokens, compile_template(source) if source else None)
 
@@ -58,26 +60,6 @@ def _special_tokens(config: Mapping[str, Any], older: Mapping[str, Any]) -> dict
 def _add_missing(tokenizer: Tokenizer, special_tokens: Mapping[str, str]) -> None:
     missing = [text for text in special_tokens.values() if tokenizer.token_to_id(text) is None]
     tokenizer.add_special_tokens([AddedToken(text, special=True) for text in dict.fromkeys(missing)])
-
-
-def _apply_bos_and_eos(
-    tokenizer: Tokenizer, config: Mapping[str, Any], special_tokens: Mapping[str, str]
-) -> None:
-    """An explicit add_bos_token or add_eos_token overrides what tokenizer.json adds, as in transformers."""
-    if "add_bos_token" not in config and "add_eos_token" not in config:
-        return
-    bos = special_tokens.get("bos_token") if config.get("add_bos_token") else None
-    eos = special_tokens.get("eos_token") if config.get("add_eos_token") else None
-    used = [token for token in (bos, eos) if token]
-    single = " ".join([*(f"{bos}:0" for _ in [bos] if bos), "$A:0", *(f"{eos}:0" for _ in [eos] if eos)])
-    pair = f"{single} " + " ".join(
-        [*(f"{bos}:1" for _ in [bos] if bos), "$B:1", *(f"{eos}:1" for _ in [eos] if eos)]
-    )
-    tokenizer.post_processor = TemplateProcessing(
-        single=single,
-        pair=pair,
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in dict.fromkeys(used)],
-    )
 
 
 def _template_source(directory: Path, config: Mapping[str, Any]) -> str | None:

@@ -85,7 +85,7 @@ def _worded(detail: ErrorDetails) -> InvalidRequest | UnsupportedParameter:
         reason = f"Missing required parameter: '{path}'."
         return InvalidRequest(reason, param=path, code="missing_required_parameter")
     if kind == UNSUPPORTED:
-        return UnsupportedParameter(path, reason=detail["msg"])
+        return UnsupportedParameter(path or None, reason=detail["msg"])
     if kind in _BOUNDS:
         return _out_of_range(detail, path)
     if kind in _WORDS and kind != "literal_error":
@@ -99,7 +99,7 @@ def _worded(detail: ErrorDetails) -> InvalidRequest | UnsupportedParameter:
 def _out_of_range(detail: ErrorDetails, path: str) -> InvalidRequest:
     words, sign, bound, code = _BOUNDS[detail["type"]]
     noun = "integer" if isinstance(detail["input"], int) else "decimal"
-    limit = detail.get("ctx", {})[bound]
+    limit = f"{detail.get('ctx', {})[bound]:g}"
     reason = f"Invalid '{path}': {noun} {words} value. Expected a value {sign} {limit}, but got {detail['input']} instead."
     return InvalidRequest(reason, param=path, code=f"{noun}_{code}_value")
 

