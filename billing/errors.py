@@ -61,3 +61,13 @@ class EventUnreadable(PortalError):
     status = 500
     code = "event_unreadable"
     message = "An entry of the usage stream cannot be read: {reason}"
+
+
+class CursorInvalid(PortalError):
+    code = "invalid_cursor"
+    message = "The cursor {cursor} is not one of ours. Start again without it."
+
+
+class MixedCurrencies(Conflict):
+    code = "mixed_currencies"
+    message = "The sums of {what} are in several currencies ({currencies}). Ask for a range that has one."

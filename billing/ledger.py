@@ -9,13 +9,13 @@ from django.db.models import Q, Sum
 
 from billing.errors import AlreadyReversed, KeyReused, Unbalanced
 from billing.models import BillingPeriod, LedgerAccount, LedgerEntry, LedgerTransaction
+from portal.accounts.models import Organisation
 
 
 def account(kind: LedgerAccount.Kind, *, currency: str, organisation_id: UUID | None = None) -> LedgerAccount:
     """The account, opened on first use."""
-    found, _ = LedgerAccount.objects.get_or_create(
-        kind=kind, currency=currency, organisation_id=organisation_id
-    )
+    owner = Organisation(pk=organisation_id) if organisation_id else None
+    found, _ = LedgerAccount.objects.get_or_create(kind=kind, currency=currency, organisation=owner)
     return found
 
 
@@ -92,7 +92,9 @@ def _open_accounts(postings: Iterable[Posting]) -> dict[tuple[str, str, UUID | N
     owners = {of for _, _, of in wanted if of}
     theirs = Q(organisation__in=owners) | Q(organisation=None)
     known = LedgerAccount.objects.filter(theirs).values_list("currency", "kind", "organisation_id", "pk")
-    found = {(currency, kind, of): pk for currency, kind, of, pk in known}
+    found: dict[tuple[str, str, UUID | None], UUID] = {
+        (currency, kind, of): pk for currency, kind, of, pk in known
+    }
     for currency, kind, of in sorted(wanted - found.keys(), key=repr):
         opened = account(LedgerAccount.Kind(kind), currency=currency, organisation_id=of)
         found[currency, kind, of] = opened.pk

@@ -61,7 +61,7 @@ def record(entries: Entries, *, shard: int) -> int:
             readable.append(events.read(fields))
         except EventUnreadable as error:
             _log.error("usage entry %s set aside: %s", entry.decode(), error)
-            redis.client().xadd(REJECTED_STREAM, dict(fields))
+            redis.client().xadd(REJECTED_STREAM, fields)  # type: ignore[arg-type]
     new = recording.record(readable, shard=shard)
     _remove([entry for entry, _ in entries])
     return new
@@ -93,4 +93,5 @@ def _first_stream(answer: Any) -> Entries:
     if not answer:
         return []
     streams = answer.items() if isinstance(answer, dict) else answer
-    return next(iter(streams))[1]
+    entries: Entries = next(iter(streams))[1]
+    return entries

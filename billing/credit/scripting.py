@@ -69,7 +69,7 @@ def _bind(name: str, run: str) -> str:
 def load(client: "redis.Redis") -> Loaded:
     """Load all scripts and learn the run id, on one connection. Raises `redis.ConnectionError`."""
     with client.pipeline() as pinned:
-        pinned.watch(_PIN)
+        pinned.watch(_PIN)  # type: ignore[no-untyped-call]
         run = str(_mapping(pinned.info("server"))["run_id"])
         digests = {name: str(pinned.script_load(_bind(name, run))) for name in _PARTS}
     _cache.loaded = Loaded(run, digests)

@@ -70,7 +70,8 @@ def _arguments(
     final: bytes,
     lapsed_by: str,
 ) -> tuple[list[str], list[Any]]:
-    counted = {"requests": 1, **quantities}
+    # Who left before anything was done has used nothing, not even a request.
+    counted = {"requests": 1, **quantities} if quantities or outcome == "succeeded" else {}
     args: list[Any] = [
         request_id.hex,
         outcome,

@@ -1,0 +1,120 @@
+"""What must hold of the books at every quiet moment. Run by `manage.py check_invariants`."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from django.db import connection
+
+from billing import invoicing
+from billing.models import BillingPeriod
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`what` is broken, and by how much."""
+
+    invariant: str
+    what: str
+
+
+class Invariant(Protocol):
+    """A named truth about the books."""
+
+    name: ClassVar[str]
+
+    def violations(self) -> Iterator[str]:
+        """One sentence per breach."""
+        ...
+
+
+class SumsToZero:
+    """Every ledger transaction balances in every currency."""
+
+    name: ClassVar[str] = "ledger transactions sum to zero"
+
+    def violations(self) -> Iterator[str]:
+        for key, currency, total in _rows("""
+            SELECT posting.key, account.currency, sum(entry.amount)
+            FROM billing_ledgerentry entry
+            JOIN billing_ledgertransaction posting ON posting.id = entry.transaction_id
+            JOIN billing_ledgeraccount account ON account.id = entry.account_id
+            GROUP BY posting.id, posting.key, account.currency HAVING sum(entry.amount) <> 0"""):
+            yield f"{key} is off by {total} {currency}"
+
+
+class LinesEqualEvents:
+    """Every rated line is what its period's events come to when rated again."""
+
+    name: ClassVar[str] = "rated lines equal their events"
+
+    def violations(self) -> Iterator[str]:
+        for period in BillingPeriod.objects.select_related("subscription", "plan_version").iterator():
+            stored = {line.meter: invoicing.Rebuilt(line.units, line.charge) for line in period.lines.all()}
+            rebuilt = invoicing.rebuild(period)
+            if stored != rebuilt:
+                yield f"period {period.pk}: stored {stored}, rebuilt {rebuilt}"
+
+
+class RollupsEqualEvents:
+    """Rollups sum to the events, per organisation and listing."""
+
+    name: ClassVar[str] = "rollups equal events"
+
+    def violations(self) -> Iterator[str]:
+        for organisation, listing, rolled, counted in _rows("""
+            SELECT organisation_id, listing_id, rolled.sums, counted.sums FROM (
+                SELECT organisation_id, listing_id, ARRAY[sum(requests), sum(failed), sum(input_tokens),
+                    sum(output_tokens), sum(cached_tokens), sum(images), sum(compute_ms), sum(charge)] sums
+                FROM billing_usagerollup GROUP BY 1, 2) rolled
+            FULL JOIN (
+                SELECT organisation_id, listing_id, ARRAY[
+                    coalesce(sum(requests) FILTER (WHERE answered), 0), count(*) FILTER (WHERE NOT answered),
+                    coalesce(sum(input_tokens) FILTER (WHERE answered), 0),
+                    coalesce(sum(output_tokens) FILTER (WHERE answered), 0),
+                    coalesce(sum(cached_tokens) FILTER (WHERE answered), 0),
+                    coalesce(sum(images) FILTER (WHERE answered), 0),
+                    coalesce(sum(compute_ms) FILTER (WHERE answered), 0), sum(charge)] sums
+                FROM (SELECT *, outcome <> 'failed' answered FROM usage_event) event GROUP BY 1, 2) counted
+            USING (organisation_id, listing_id) WHERE rolled.sums IS DISTINCT FROM counted.sums"""):
+            yield f"organisation {organisation}, listing {listing}: rolled up {rolled}, counted {counted}"
+
+
+class GrossIsSplit:
+    """Per period the lines, the rollups' charge and the ledger's entries say the same gross, and it is the
+    provider's share and the commission.
+    """
+
+    name: ClassVar[str] = "gross = provider's share + commission"
+
+    def violations(self) -> Iterator[str]:
+        for period, gross, commission, lines, owed, shared, kept in _rows("""
+            SELECT period.id, period.gross, period.commission,
+                coalesce((SELECT sum(charge) FROM billing_ratedline WHERE period_id = period.id), 0),
+                coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable'), 0),
+                -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'payable'), 0),
+                -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'commission'), 0)
+            FROM billing_billingperiod period
+            LEFT JOIN billing_ledgertransaction posting ON posting.period_id = period.id AND posting.kind = 'usage'
+            LEFT JOIN billing_ledgerentry entry ON entry.transaction_id = posting.id
+            LEFT JOIN billing_ledgeraccount account ON account.id = entry.account_id
+            GROUP BY period.id"""):
+            if not gross == lines == owed == shared + kept or commission != kept:
+                yield (
+                    f"period {period}: gross {gross}, lines {lines}, receivable {owed}, "
+                    f"share {shared} + commission {kept} (period says {commission})"
+                )
+
+
+ALL: tuple[Invariant, ...] = (SumsToZero(), LinesEqualEvents(), RollupsEqualEvents(), GrossIsSplit())
+
+
+def check(invariants: Iterable[Invariant] = ALL) -> list[Violation]:
+    """Every breach found. Usage still on the stream is no breach: each batch is recorded whole."""
+    return [Violation(invariant.name, what) for invariant in invariants for what in invariant.violations()]
+
+
+def _rows(query: str) -> Iterator[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        yield from cursor.fetchall()

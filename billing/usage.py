@@ -1,0 +1,168 @@
+"""Usage as its consumer sees it: totals, series and the log of requests. Reads rollups and events alone."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import DateTimeField, F, QuerySet, Sum
+from django.db.models.functions import Trunc
+
+from billing.errors import CursorInvalid, MixedCurrencies
+from billing.models import UsageEvent, UsageRollup
+from portal.accounts.models import Organisation
+from portal.kit import ids
+from portal.kit.money import Money
+
+By = Literal["day", "model", "key"]
+Step = Literal["hour", "day", "month"]
+SUMS = (
+    "requests", "failed", "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms", "charge",
+)  # fmt: skip
+_MOST_ROWS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Answered and failed calls; what the answered ones used; their charge."""
+
+    requests: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    images: int = 0
+    compute_ms: int = 0
+    charge: Money
+
+    @property
+    def tokens(self) -> int:
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """Totals of one group from `at` on; `at` is None where the whole range is one. `group` is a listing's
+    `owner/slug`, or a key's name, or "".
+    """
+
+    at: datetime | None
+    group: str
+    group_id: UUID | None
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which requests the log shows; None shows all. `since` and `until` bound the time of admission."""
+
+    listing_id: UUID | None = None
+    key_id: UUID | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Newest first. `next_cursor` asks for what is older; None at the end."""
+
+    rows: list[UsageEvent]
+    next_cursor: str | None
+
+
+def totals(organisation: Organisation, start: datetime, end: datetime) -> Totals:
+    """Usage in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
+    return _total(_grouped(_rollups(organisation, start, end)))
+
+
+def series(
+    organisation: Organisation, start: datetime, end: datetime, *, by: By = "day", step: Step | None = "day"
+) -> list[Point]:
+    """Totals per step of time and per group, in order of time. `step` None: one point per group."""
+    groups = {"day": (), "model": ("listing",), "key": ("api_key",)}[by]
+    rows = _grouped(_rollups(organisation, start, end), *groups, step=step)
+    return [_point(row, by=by) for row in rows]
+
+
+def requests(organisation: Organisation, filters: Filters | None = None) -> QuerySet[UsageEvent]:
+    """The organisation's calls, newest first, with what they name."""
+    wanted = filters or Filters()
+    found = UsageEvent.objects.filter(organisation=organisation).select_related(
+        "listing__organisation", "version", "api_key"
+    )
+    exact = {"listing_id": wanted.listing_id, "api_key_id": wanted.key_id, "outcome": wanted.outcome}
+    found = found.filter(**{name: value for name, value in exact.items() if value is not None})
+    if wanted.since:
+        found = found.filter(id__gte=ids.first_at(wanted.since))
+    if wanted.until:
+        found = found.filter(id__lt=ids.first_at(wanted.until))
+    return found.order_by("-id")
+
+
+def request_log(
+    organisation: Organisation, *, cursor: str | None = None, filters: Filters | None = None, limit: int = 50
+) -> LogPage:
+    """One page of the log, of constant cost at any depth. Raises `CursorInvalid`."""
+    found = requests(organisation, filters)
+    if cursor:
+        found = found.filter(id__lt=_read_cursor(cursor))
+    count = max(1, min(limit, _MOST_ROWS))
+    rows = list(found[: count + 1])
+    more = len(rows) > count
+    rows = rows[:count]
+    return LogPage(rows, rows[-1].public_id if more else None)
+
+
+def _read_cursor(cursor: str) -> UUID:
+    try:
+        return ids.parse("req", cursor)
+    except ValueError as error:
+        raise CursorInvalid(cursor=cursor) from error
+
+
+def _rollups(organisation: Organisation, start: datetime, end: datetime) -> QuerySet[UsageRollup]:
+    first = start.replace(minute=0, second=0, microsecond=0)
+    return UsageRollup.objects.filter(organisation=organisation, hour__gte=first, hour__lt=end)
+
+
+def _grouped(
+    rollups: QuerySet[UsageRollup], *groups: str, step: Step | None = None
+) -> Iterable[Mapping[str, Any]]:
+    names = {"listing": ("listing_id", "listing__organisation__slug", "listing__slug"),
+             "api_key": ("api_key_id", "api_key__name")}  # fmt: skip
+    columns = [name for group in groups for name in names[group]]
+    if step:
+        rollups = rollups.annotate(at=Trunc("hour", step, output_field=DateTimeField()))
+        columns.insert(0, "at")
+    rollups = rollups.annotate(currency=F("subscription__plan_version__currency"))
+    return list(rollups.values(*columns, "currency").annotate(**_sums()).order_by(*columns, "currency"))
+
+
+def _sums() -> dict[str, Sum]:
+    # Named apart from the columns, which they would hide.
+    return {f"sum_{name}": Sum(name) for name in SUMS}
+
+
+def _total(rows: Iterable[Mapping[str, Any]]) -> Totals:
+    sums = dict.fromkeys(SUMS, 0)
+    currencies = set()
+    for row in rows:
+        currencies.add(row["currency"])
+        for name in SUMS:
+            sums[name] += row[f"sum_{name}"]
+    if len(currencies) > 1:
+        raise MixedCurrencies(what="usage", currencies=", ".join(sorted(currencies)))
+    charge = Money(sums.pop("charge"), next(iter(currencies), settings.CURRENCY))
+    return Totals(**sums, charge=charge)
+
+
+def _point(row: Mapping[str, Any], *, by: By) -> Point:
+    group, group_id = "", None
+    if by == "model":
+        group, group_id = f"{row['listing__organisation__slug']}/{row['listing__slug']}", row["listing_id"]
+    elif by == "key":
+        group, group_id = row["api_key__name"] or "Playground", row["api_key_id"]
+    return Point(at=row.get("at"), group=group, group_id=group_id, totals=_total([row]))
