@@ -19,6 +19,7 @@ from portal.embedded.errors import HomeOfAnotherUser, HomeOutOfReach, NoUnprivil
 NAME = "mercato"
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _with_reach(account: Account, *, directory: Path, programs: list[Path]) -> A
         return account
     # Reading past permissions is enough for directories; running a program that others may not needs more.
     for capability in (CAP_DAC_OVERRIDE,) if sealed else (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        if _has_capability(capability):
+        if _has_capability(capability) and _has_capability(CAP_SETPCAP):
             return Account(account.name, account.uid, account.gid, capability)
     raise HomeOutOfReach((closed or sealed)[0], account=account.name)
 

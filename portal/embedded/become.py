@@ -12,7 +12,8 @@ import os
 import sys
 
 PR_SET_PDEATHSIG = 1
-PR_SET_KEEPCAPS = 8
+PR_SET_SECUREBITS = 28
+SECBIT_NO_SETUID_FIXUP = 1 << 2
 PR_CAP_AMBIENT = 47
 PR_CAP_AMBIENT_RAISE = 2
 CAPABILITY_VERSION_3 = 0x20080522
@@ -56,7 +57,9 @@ def keep_only(capability: int) -> None:
 def leave_root(uid: int, gid: int, capability: int | None) -> None:
     """Switch to an ordinary user for good."""
     if capability is not None:
-        prctl(PR_SET_KEEPCAPS, 1)
+        # Keeps capabilities over the change of user, and lets access(2) count them ever after: initdb asks
+        # it whether it may run its programs. Needs CAP_SETPCAP.
+        prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-POLL_S = 0.2
+POLL_S = 0.5
 TIMEOUT_S = 5.0
 
 Say = Callable[[str], None]

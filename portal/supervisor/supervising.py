@@ -122,7 +122,8 @@ class Supervisor:
         ran_s = time.monotonic() - child.started_at
         child.failures = restarting.count_failures(child.failures, ran_s=ran_s)
         if self._stop_requested_at is not None:
-            self.say(f"{child.program.name} stopped ({describe_exit(status)})")
+            as_asked = status in (0, -signal.SIGTERM)
+            self.say(f"{child.program.name} stopped" + ("" if as_asked else f" ({describe_exit(status)})"))
         elif child.program.once:
             self._answer_task_exit(child, status)
         else:

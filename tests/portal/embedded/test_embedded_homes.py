@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from portal import embedded
 from portal.embedded.account import choose_account
 from portal.embedded.errors import HomeOfAnotherUser, WrongDataVersion
+from portal.embedded.launch import bind_to_us
 from tests.portal.embedded.owners import Owner, launch_owner
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -98,6 +100,25 @@ def test_a_home_below_a_closed_directory_works_and_stays_closed(home: Path) -> N
     with embedded.running(closed / "var") as services:
         assert works(services)
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+
+
+@needs_root
+def test_the_account_gets_through_closed_directories_but_changes_nothing(home: Path) -> None:
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    program = closed / "program"
+    program.touch(mode=0o755)
+    account = choose_account(closed / "data", programs=[program])
+    attempt = f"""
+import os
+print(os.geteuid() != 0, os.access({str(program)!r}, os.R_OK | os.X_OK), end=" ")
+try:
+    open({str(program)!r}, "a")
+except PermissionError:
+    print("refused")
+"""
+    command = bind_to_us([sys.executable, "-c", attempt], death_signal=signal.SIGKILL, account=account)
+    assert subprocess.check_output(command, text=True).split() == ["True", "True", "refused"]
 
 
 @needs_root
