@@ -31,6 +31,9 @@ class Finding:
     message: str
     remedy: str = ""
 
+    def to_json(self) -> dict[str, str]:
+        return asdict(self)
+
 
 def error(file: str, rule: str, message: str, remedy: str = "") -> Finding:
     return Finding(file=file, rule=rule, severity="error", message=message, remedy=remedy)
@@ -98,6 +101,6 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """`{"findings": [...], "facts": {...} or None}`, as versions keep it."""
         return {
-            "findings": [asdict(found) for found in self.findings],
+            "findings": [found.to_json() for found in self.findings],
             "facts": asdict(self.facts) if self.facts else None,
         }
