@@ -1,0 +1,122 @@
+"""The catalogue: finding listings by words, filters and name."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, get_args
+from uuid import UUID
+
+from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVectorExact, SearchVectorField
+from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.expressions import CombinedExpression, RawSQL
+
+from marketplace.models import Listing, Plan
+from portal.accounts.models import Organisation
+from portal.kit.errors import NotFound
+
+Sort = Literal["relevance", "newest", "name", "smallest"]
+SORTS: tuple[Sort, ...] = get_args(Sort)
+MAX_WORDS = 8
+MAX_WORD_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What to keep; empty keeps all. `provider` is an organisation's slug, `largest` a parameter count."""
+
+    task: str = ""
+    plan_kind: str = ""
+    licence: str = ""
+    language: str = ""
+    tag: str = ""
+    provider: str = ""
+    largest: int | None = None
+
+
+def live() -> QuerySet[Listing]:
+    """What everyone sees, with owner and current version loaded and the card left behind."""
+    return (
+        Listing.objects.filter(published_at__isnull=False, withdrawn_at=None)
+        .select_related("organisation", "current_version")
+        .defer("card", "current_version__report", "current_version__training")
+    )
+
+
+def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevance") -> QuerySet[Listing]:
+    """Live listings that hold every word of `text`, the last letters of each still to come.
+
+    `owner/slug` finds by name. Without words, relevance means newest.
+    """
+    found = _filtered(live(), filters or Filters())
+    query = None
+    if "/" in text:
+        owner, _, slug = text.strip().partition("/")
+        found = found.filter(organisation__slug=owner, slug__startswith=slug)
+    elif words := re.findall(r"\w+", text.lower())[:MAX_WORDS]:
+        query = _query([word[:MAX_WORD_LENGTH] for word in words])
+        found = found.filter(SearchVectorExact(_column(), query))
+    return _sorted(found, sort, query)
+
+
+def _column() -> RawSQL:
+    return RawSQL('"marketplace_listing"."search"', (), output_field=SearchVectorField())
+
+
+def _query(words: list[str]) -> CombinedExpression:
+    typing = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
+    return typing | SearchQuery(" ".join(words), config="english")
+
+
+def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing]:
+    wanted: dict[str, object] = {
+        "task": filters.task,
+        "licence": filters.licence,
+        "languages__contains": [filters.language] if filters.language else "",
+        "tags__contains": [filters.tag] if filters.tag else "",
+        "organisation__slug": filters.provider,
+    }
+    listings = listings.filter(**{name: value for name, value in wanted.items() if value})
+    if filters.largest is not None:
+        listings = listings.filter(current_version__parameter_count__lte=filters.largest)
+    if filters.plan_kind:
+        plans = Plan.objects.filter(listing=OuterRef("pk"), kind=filters.plan_kind, archived_at=None)
+        listings = listings.filter(Exists(plans))
+    return listings
+
+
+def _sorted(listings: QuerySet[Listing], sort: Sort, query: CombinedExpression | None) -> QuerySet[Listing]:
+    if sort == "name":
+        return listings.order_by("name", "id")
+    if sort == "smallest":
+        return listings.order_by("current_version__parameter_count", "id")
+    if sort == "relevance" and query is not None:
+        return listings.order_by(SearchRank(_column(), query).desc(), "-published_at", "-id")
+    return listings.order_by("-published_at", "-id")
+
+
+def find(owner: str, slug: str, *, viewer: UUID | None = None) -> Listing:
+    """The listing that the organisation `viewer` (None: anyone) may see. Raises `NotFound`.
+
+    Drafts are their owner's alone; a withdrawn listing is also its subscribers' to see.
+    """
+    listing = (
+        Listing.objects.select_related("organisation", "current_version")
+        .filter(organisation__slug=owner, slug=slug)
+        .first()
+    )
+    if listing is None or not (listing.is_live or _is_party(listing, viewer)):
+        raise NotFound(what="listing")
+    return listing
+
+
+def _is_party(listing: Listing, viewer: UUID | None) -> bool:
+    if viewer is None:
+        return False
+    if listing.organisation_id == viewer:
+        return True
+    return listing.published_at is not None and listing.subscriptions.filter(organisation_id=viewer).exists()
+
+
+def owned(organisation: Organisation) -> QuerySet[Listing]:
+    """All listings of an organisation, drafts and withdrawn ones included, newest first."""
+    mine = Listing.objects.filter(organisation=organisation)
+    return mine.select_related("organisation", "current_version").order_by("-id")

@@ -1,0 +1,235 @@
+"""Uploads of versions: declared first, sent in chunks, resumable after any crash, checked by digest.
+
+A chunk becomes a piece in the weights storage, and only then counts as received. So the offset that a
+client is told to go on from is never ahead of what is stored, whichever web process took the chunk.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import IO, TypedDict, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.db import transaction
+
+from marketplace import publishing, weights
+from marketplace.errors import (
+    ChunkTooLarge,
+    DigestMismatch,
+    SizeMismatch,
+    UploadIncomplete,
+    UploadOver,
+    UploadRefused,
+    WrongOffset,
+)
+from marketplace.models import Listing, Upload, UploadFile, Version
+from marketplace.validation.files import check_names
+from marketplace.weights.storage import weights_storage
+from portal.accounts import membership
+from portal.accounts.models import User
+from portal.kit import clock
+from portal.kit.errors import Conflict, NotFound
+
+LIFETIME = timedelta(days=3)
+MAX_CHUNK_BYTES = 16 * 2**20
+MAX_OPEN = 10
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class Declared(TypedDict):
+    """A file to come: path within the version, bytes, SHA-256 in lower-case hexadecimal digits."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str = "") -> Upload:
+    """An upload of those of `files` that a version may have; the others need not be sent.
+
+    Raises `UploadRefused`, with findings, for files that no version may have.
+    """
+    membership.require(by, listing.organisation, "publish")
+    wanted = _check_declared(files)
+    live = Upload.objects.filter(listing=listing, version=None, expires_at__gt=clock.now())
+    if live.count() >= MAX_OPEN:
+        raise Conflict(reason=f"{listing.path} has {MAX_OPEN} unfinished uploads. Complete one first.")
+    with transaction.atomic():
+        upload = Upload.objects.create(
+            listing=listing, created_by=by, expires_at=clock.now() + LIFETIME, notes=notes
+        )
+        UploadFile.objects.bulk_create(UploadFile(upload=upload, **declared) for declared in wanted)
+    for file in upload.files.filter(size=0):
+        _finish_file(file)
+    return upload
+
+
+def _check_declared(files: Sequence[Declared]) -> list[Declared]:
+    by_path = {declared["path"]: declared for declared in files}
+    if len(by_path) != len(files):
+        raise UploadRefused(reason="A path is declared twice.", findings=[])
+    if not all(SHA256.fullmatch(declared["sha256"]) for declared in files):
+        raise UploadRefused(reason="Every sha256 must be 64 lower-case hexadecimal digits.", findings=[])
+    kept, findings = check_names({path: declared["size"] for path, declared in by_path.items()})
+    if wrong := [finding for finding in findings if finding.severity == "error"]:
+        reason = f"{wrong[0].file}: {wrong[0].message} {wrong[0].remedy}".strip()
+        raise UploadRefused(reason=reason, findings=[finding.to_json() for finding in wrong])
+    total = sum(by_path[path]["size"] for path in kept)
+    if total > settings.UPLOAD_LIMIT_BYTES:
+        reason = f"{total} bytes are more than the {settings.UPLOAD_LIMIT_BYTES} that are taken."
+        raise UploadRefused(reason=reason, findings=[])
+    return [by_path[path] for path in kept]
+
+
+def find(upload_id: UUID, *, by: User) -> Upload:
+    """The upload, for those who may publish for its listing. Raises `NotFound` or `NotAllowed`."""
+    upload = Upload.objects.select_related("listing__organisation").filter(pk=upload_id).first()
+    if upload is None:
+        raise NotFound(what="upload")
+    membership.require(by, upload.listing.organisation, "publish")
+    return upload
+
+
+def append(upload: Upload, path: str, *, offset: int, chunk: bytes) -> UploadFile:
+    """Add the next bytes of a file; the last ones complete and verify it.
+
+    Raises `WrongOffset`, which says where to go on. On `DigestMismatch` the file starts over.
+    """
+    if len(chunk) > MAX_CHUNK_BYTES:
+        raise ChunkTooLarge(path=path, most=MAX_CHUNK_BYTES)
+    with transaction.atomic():
+        file = _lock_file(upload, path)
+        if offset != file.received:
+            raise WrongOffset(path=path, offset=file.received)
+        if offset + len(chunk) > file.size:
+            raise SizeMismatch(expected=file.size, actual=offset + len(chunk))
+        if not chunk:
+            return file
+        _write_piece(file, offset, chunk)
+        file.received = offset + len(chunk)
+        file.save(update_fields=["received"])
+    if file.received == file.size:
+        _finish_file(file)
+    return file
+
+
+def _lock_file(upload: Upload, path: str) -> UploadFile:
+    refuse_over(Upload.objects.get(pk=upload.pk))
+    file = UploadFile.objects.select_for_update().filter(upload=upload, path=path).first()
+    if file is None:
+        raise NotFound(what="file in this upload")
+    return file
+
+
+def refuse_over(upload: Upload) -> None:
+    """Raises `UploadOver` for an upload that takes no more bytes."""
+    if upload.version_id is not None:
+        raise UploadOver(reason="was completed")
+    if upload.expires_at <= clock.now():
+        raise UploadOver(reason="has expired")
+
+
+def _finish_file(file: UploadFile) -> None:
+    """Verify what has arrived and store it by its digest; start over if it is something else."""
+    with transaction.atomic():
+        file = UploadFile.objects.select_for_update().get(pk=file.pk)
+        if file.stored or file.received != file.size:
+            return
+        try:
+            weights.store(cast(IO[bytes], _Joined(file)), size=file.size, sha256=file.sha256)
+        except (DigestMismatch, SizeMismatch) as mismatch:
+            file.received, problem = 0, mismatch
+        else:
+            file.stored, problem = True, None
+        file.save(update_fields=["received", "stored"])
+    _delete_pieces(file)
+    if problem:
+        raise problem
+
+
+def missing(upload: Upload) -> list[UploadFile]:
+    """The files that are not stored yet."""
+    return list(upload.files.filter(stored=False).order_by("path"))
+
+
+def complete(upload: Upload, *, by: User) -> Version:
+    """Make the version; asking again gives the same one. Raises `UploadIncomplete`, or as `add_version` does."""
+    membership.require(by, upload.listing.organisation, "publish")
+    with transaction.atomic():
+        locked = Upload.objects.select_for_update().select_related("listing__organisation").get(pk=upload.pk)
+        done = Version.objects.select_related("listing").filter(pk=locked.version_id).first()
+        if done is not None:
+            return done
+        refuse_over(locked)
+        _refuse_incomplete(locked)
+        files = {file.path: (file.sha256, file.size) for file in locked.files.all()}
+        version = publishing.add_version(locked.listing, by=by, files=files, notes=locked.notes)
+        locked.version = version
+        locked.save(update_fields=["version"])
+    return version
+
+
+def _refuse_incomplete(upload: Upload) -> None:
+    # A crash between the last chunk and its check leaves a full file unchecked.
+    for file in missing(upload):
+        _finish_file(file)
+    if left := missing(upload):
+        names = ", ".join(file.path for file in left[:3]) + (" and others" if len(left) > 3 else "")
+        raise UploadIncomplete(missing=names, missing_bytes=sum(file.size - file.received for file in left))
+
+
+def sweep(now: datetime) -> int:
+    """Delete what expired uploads left behind; the number of uploads deleted."""
+    expired = Upload.objects.filter(expires_at__lte=now, version=None)
+    count = 0
+    for upload in expired:
+        for file in upload.files.all():
+            _delete_pieces(file)
+        upload.delete()
+        count += 1
+    return count
+
+
+def _folder(file: UploadFile) -> str:
+    return f"uploads/{file.upload_id.hex}/{file.pk}"
+
+
+def _write_piece(file: UploadFile, offset: int, chunk: bytes) -> None:
+    name = f"{_folder(file)}/{offset:016x}"
+    storage = weights_storage()
+    # Left by a process that ended after writing it and before saying so.
+    storage.delete(name)
+    storage.save(name, ContentFile(chunk))
+
+
+def _pieces(file: UploadFile) -> list[str]:
+    try:
+        _, names = weights_storage().listdir(_folder(file))
+    except FileNotFoundError:
+        return []
+    return [f"{_folder(file)}/{name}" for name in sorted(names)]
+
+
+def _delete_pieces(file: UploadFile) -> None:
+    for name in _pieces(file):
+        weights_storage().delete(name)
+
+
+class _Joined:
+    """Reads a file's pieces one after the other, up to its size."""
+
+    def __init__(self, file: UploadFile) -> None:
+        self._blocks = self._read_all(file)
+
+    def read(self, _size: int = -1) -> bytes:
+        return next(self._blocks, b"")
+
+    @staticmethod
+    def _read_all(file: UploadFile) -> Iterator[bytes]:
+        for name in _pieces(file):
+            # A piece past the end was written by a process that ended before it was counted.
+            if int(name.rpartition("/")[2], 16) < file.received:
+                with weights_storage().open(name, "rb") as piece:
+                    yield from piece.chunks()
