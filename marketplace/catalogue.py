@@ -58,7 +58,7 @@ def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevan
 
 
 def _column() -> RawSQL:
-    return RawSQL('"marketplace_listing"."search"', (), output_field=SearchVectorField())
+    return RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
 
 
 def _query(words: list[str]) -> CombinedExpression:

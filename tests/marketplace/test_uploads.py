@@ -1,0 +1,253 @@
+"""Uploads resume after any crash, and nothing counts that is not stored and verified."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+
+from marketplace import uploads, weights
+from marketplace.errors import (
+    ChunkTooLarge,
+    DigestMismatch,
+    SizeMismatch,
+    UploadIncomplete,
+    UploadOver,
+    UploadRefused,
+    WrongOffset,
+)
+from marketplace.models import Listing, Upload, Version
+from marketplace.uploads import Declared
+from marketplace.weights.storage import weights_storage
+from portal.kit import clock
+from portal.kit.errors import Conflict, NotFound
+from tests.conftest import Cast
+
+
+def declare(folder: Path) -> list[Declared]:
+    return [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "size": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def one(content: bytes, path: str = "README.md") -> list[Declared]:
+    return [{"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}]
+
+
+@pytest.fixture
+def begin(cast: Cast, listing: Listing) -> Callable[[list[Declared]], Upload]:
+    return lambda files: uploads.begin(listing, by=cast.mate, files=files)
+
+
+Begin = Callable[[list[Declared]], Upload]
+
+
+def send(upload: Upload, folder: Path, *, chunk: int = 1000) -> None:
+    for file in upload.files.all():
+        content = (folder / file.path).read_bytes()
+        for offset in range(0, len(content), chunk):
+            uploads.append(upload, file.path, offset=offset, chunk=content[offset : offset + chunk])
+
+
+def pieces(home: Path) -> list[Path]:
+    return [path for path in (home / "weights" / "uploads").rglob("*") if path.is_file()]
+
+
+def test_a_folder_becomes_a_version(cast: Cast, begin: Begin, model: Path, home: Path) -> None:
+    upload = begin(declare(model))
+    send(upload, model)
+    version = uploads.complete(upload, by=cast.mate)
+    assert version.state == Version.State.CHECKING
+    for path in model.iterdir():
+        stored = version.files.get(path=path.name)
+        assert weights.open_stored(stored.sha256).read() == path.read_bytes()
+    assert pieces(home) == []
+
+
+def test_completing_twice_gives_one_version(cast: Cast, begin: Begin, model: Path) -> None:
+    upload = begin(declare(model))
+    send(upload, model)
+    first = uploads.complete(upload, by=cast.mate)
+    assert uploads.complete(upload, by=cast.mate) == first
+    with pytest.raises(UploadOver):
+        uploads.append(upload, "README.md", offset=0, chunk=b"x")
+
+
+def test_a_wrong_offset_tells_the_right_one(begin: Begin) -> None:
+    upload = begin(one(b"0123456789"))
+    uploads.append(upload, "README.md", offset=0, chunk=b"0123")
+    for wrong in (0, 3, 5, 10**12, -1):
+        with pytest.raises(WrongOffset) as caught:
+            uploads.append(upload, "README.md", offset=wrong, chunk=b"4")
+        assert caught.value.data["offset"] == 4
+    file = uploads.append(upload, "README.md", offset=4, chunk=b"456789")
+    assert (file.received, file.stored) == (10, False)
+    assert upload.files.get().stored
+
+
+def test_a_chunk_that_was_not_counted_is_sent_again(begin: Begin) -> None:
+    content = b"0123456789"
+    upload = begin(one(content))
+    uploads.append(upload, "README.md", offset=0, chunk=b"0123")
+    file = upload.files.get()
+    # A process wrote the next piece, and died before the database knew.
+    uploads._write_piece(file, 4, b"45 torn")
+    uploads._write_piece(file, 8, b"89 more")
+    with pytest.raises(WrongOffset) as caught:
+        uploads.append(upload, "README.md", offset=7, chunk=b"789")
+    assert caught.value.data["offset"] == 4
+    uploads.append(upload, "README.md", offset=4, chunk=b"456789")
+    stored = upload.files.get()
+    assert stored.stored
+    assert weights.open_stored(stored.sha256).read() == content
+
+
+def test_a_crash_before_the_check_is_made_good(cast: Cast, begin: Begin, model: Path) -> None:
+    upload = begin(declare(model))
+    send(upload, model)
+    # As if the process had died between counting the last chunk and storing the file.
+    file = upload.files.get(path="README.md")
+    uploads._write_piece(file, 0, (model / "README.md").read_bytes())
+    upload.files.filter(pk=file.pk).update(stored=False)
+    assert uploads.complete(upload, by=cast.mate).number == 1
+
+
+def test_other_bytes_than_declared_start_over(begin: Begin, home: Path) -> None:
+    upload = begin(one(b"0123456789"))
+    with pytest.raises(DigestMismatch):
+        uploads.append(upload, "README.md", offset=0, chunk=b"9876543210")
+    file = upload.files.get()
+    assert (file.received, file.stored) == (0, False)
+    assert pieces(home) == []
+    uploads.append(upload, "README.md", offset=0, chunk=b"0123456789")
+    assert upload.files.get().stored
+
+
+@pytest.mark.parametrize("left", [b"", b"01", None])
+def test_a_piece_that_the_storage_lost_starts_the_file_over(
+    begin: Begin, home: Path, left: bytes | None
+) -> None:
+    upload = begin(one(b"0123456789"))
+    uploads.append(upload, "README.md", offset=0, chunk=b"0123")
+    (piece,) = pieces(home)
+    piece.unlink() if left is None else piece.write_bytes(left)
+    with pytest.raises(SizeMismatch):
+        uploads.append(upload, "README.md", offset=4, chunk=b"456789")
+    assert upload.files.get().received == 0
+
+
+def test_more_bytes_than_declared_are_refused(begin: Begin) -> None:
+    upload = begin(one(b"0123"))
+    with pytest.raises(SizeMismatch):
+        uploads.append(upload, "README.md", offset=0, chunk=b"01234")
+    with pytest.raises(ChunkTooLarge):
+        uploads.append(upload, "README.md", offset=0, chunk=bytes(uploads.MAX_CHUNK_BYTES + 1))
+
+
+def test_an_incomplete_upload_says_what_is_missing(cast: Cast, begin: Begin) -> None:
+    upload = begin(one(b"0123"))
+    uploads.append(upload, "README.md", offset=0, chunk=b"01")
+    with pytest.raises(UploadIncomplete) as caught:
+        uploads.complete(upload, by=cast.mate)
+    assert caught.value.data == {"missing": "README.md", "missing_bytes": 2}
+
+
+def test_empty_files_need_no_chunk(begin: Begin) -> None:
+    assert begin(one(b"")).files.get().stored
+
+
+def test_a_file_that_was_not_declared_is_unknown(begin: Begin) -> None:
+    with pytest.raises(NotFound):
+        uploads.append(begin(one(b"x")), "LICENSE", offset=0, chunk=b"x")
+
+
+@pytest.mark.parametrize("path", ["../x.md", "/x.md", "a\\b.md", "pytorch_model.bin", "x.zip", ""])
+def test_what_no_version_may_have_is_refused_before_it_is_sent(begin: Begin, path: str) -> None:
+    with pytest.raises(UploadRefused) as caught:
+        begin([*one(b"x"), *one(b"x", path)])
+    assert len(caught.value.data["findings"]) == 1
+    assert not Upload.objects.exists()
+
+
+def test_what_a_version_does_not_keep_need_not_be_sent(begin: Begin) -> None:
+    upload = begin([*one(b"x"), *one(b"x", "model.onnx"), *one(b"x", "evil.py")])
+    assert [file.path for file in upload.files.all()] == ["README.md"]
+
+
+@pytest.mark.parametrize("sha256", ["", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 61, "0" * 64 + "\n"])
+def test_digests_are_digests(begin: Begin, sha256: str) -> None:
+    with pytest.raises(UploadRefused):
+        begin([{"path": "README.md", "size": 1, "sha256": sha256}])
+
+
+def test_sizes_and_counts_are_limited(begin: Begin, settings: LazySettings) -> None:
+    settings.UPLOAD_LIMIT_BYTES = 10
+    with pytest.raises(UploadRefused):
+        begin(one(b"0" * 11))
+    with pytest.raises(UploadRefused):
+        begin([*one(b"x"), *one(b"y")])
+    with pytest.raises(UploadRefused):
+        begin([])
+    for _ in range(uploads.MAX_OPEN):
+        begin(one(b"x"))
+    with pytest.raises(Conflict):
+        begin(one(b"x"))
+
+
+def test_expired_uploads_take_nothing_and_are_swept(cast: Cast, begin: Begin, home: Path) -> None:
+    upload = begin(one(b"0123"))
+    uploads.append(upload, "README.md", offset=0, chunk=b"01")
+    assert uploads.sweep(clock.now()) == 0
+    Upload.objects.update(expires_at=clock.now() - timedelta(seconds=1))
+    with pytest.raises(UploadOver):
+        uploads.append(upload, "README.md", offset=2, chunk=b"23")
+    upload.refresh_from_db()
+    with pytest.raises(UploadOver):
+        uploads.complete(upload, by=cast.mate)
+    assert uploads.sweep(clock.now()) == 1
+    assert not Upload.objects.exists()
+    assert pieces(home) == []
+
+
+def test_an_outsider_sees_no_upload(cast: Cast, begin: Begin) -> None:
+    upload = begin(one(b"x"))
+    assert uploads.find(upload.pk, by=cast.owner) == upload
+    with pytest.raises(NotFound):
+        uploads.find(upload.pk, by=cast.outsider)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_of_simultaneous_chunks_one_counts(begin: Begin) -> None:
+    upload = begin(one(b"01234567"))
+    outcomes: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def work() -> None:
+        try:
+            barrier.wait()
+            uploads.append(upload, "README.md", offset=0, chunk=b"0123")
+            outcomes.append("counted")
+        except WrongOffset as wrong:
+            outcomes.append(f"go on from {wrong.data['offset']}")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["counted", *["go on from 4"] * 7]
+    uploads.append(upload, "README.md", offset=4, chunk=b"4567")
+    assert upload.files.get().stored
+    assert weights_storage().exists(f"{upload.files.get().sha256[:2]}/{upload.files.get().sha256}")
