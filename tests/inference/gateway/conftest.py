@@ -1,0 +1,133 @@
+"""A shop with tiny versions, a served gateway, a stand-in worker and the stock client."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from benchmarks.stand_in import StandIn
+from inference.gateway.app import create
+from marketplace import pricing, publishing, subscribing
+from marketplace.models import Listing, Plan, Subscription, Version
+from portal.accounts import api_keys
+from portal.accounts.models import ApiKey, User
+from portal.kit import redis
+from tests.conftest import Cast
+from tests.inference.worker.conftest import store
+from tests.tiny_models import write_bert, write_llama
+
+# Micro-minor units for a thousand.
+PRICES = {
+    "text-generation": {"input_tokens": 1_000_000, "output_tokens": 2_000_000},
+    "feature-extraction": {"input_tokens": 1_000_000},
+    "image-classification": {"images": 1_000_000},
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A published version, and the outsider's subscription and key to it."""
+
+    version: Version
+    listing: Listing
+    subscription: Subscription
+    key: ApiKey
+    key_text: str
+    buyer: User
+
+    @property
+    def name(self) -> str:
+        return self.listing.path
+
+
+@pytest.fixture(autouse=True)
+def _services(transactional_db: None, clean_redis: None) -> None:
+    """Committed rows, since the gateway reads them on threads of its own, and an empty Redis."""
+
+
+@pytest.fixture(scope="session")
+def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("versions")
+    return {
+        "text-generation": write_llama(folder / "llama"),
+        "feature-extraction": write_bert(folder / "bert"),
+    }
+
+
+@pytest.fixture
+def offer(cast: Cast, directories: dict[str, Path]) -> Callable[..., Offer]:
+    """Publish a tiny version as the owner, and subscribe the outsider to a plan with the given terms."""
+
+    def make(
+        slug: str = "tiny", *, task: str = "text-generation", spend_cap: int = 10**12, **terms: Any
+    ) -> Offer:
+        listing = publishing.create_listing(cast.acme, by=cast.owner, slug=slug, name=slug, task=task)
+        version = publishing.add_version(listing, by=cast.owner, files=store(directories[task]))
+        version = publishing.record_trial(version.pk, ok=True)
+        priced = [pricing.Component(meter=meter, amount=amount, per=1000) for meter, amount in PRICES[task].items()]
+        plan = pricing.create_plan(
+            listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid", components=priced, **terms
+        )
+        publishing.publish(listing, by=cast.owner)
+        buyer = cast.outsider
+        subscription = subscribing.subscribe(buyer.personal_organisation, plan, by=buyer, spend_cap=spend_cap)
+        key, text = api_keys.issue(buyer.personal_organisation, by=buyer, name="test", scopes=["inference"])
+        listing.refresh_from_db()
+        return Offer(version, listing, subscription, key, text, buyer)
+
+    return make
+
+
+@pytest.fixture
+def gateway() -> Iterator[str]:
+    """The served data plane's base URL, as `portal.asgi` mounts it."""
+    app = create()
+    mounted = Starlette(routes=[Mount("/v1", app=app)], lifespan=app.router.lifespan_context)
+    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="warning", lifespan="on"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the gateway did not start"
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}/v1"
+    server.should_exit = True
+    thread.join(30)
+    assert not thread.is_alive(), "the gateway did not stop"
+
+
+@pytest.fixture
+def client(gateway: str) -> Callable[..., openai.OpenAI]:
+    """Stock clients that never retry, so that tests see every answer."""
+    return lambda offer: openai.OpenAI(base_url=gateway, api_key=offer.key_text, max_retries=0, timeout=30)
+
+
+@pytest.fixture
+def worker() -> Iterator[Callable[..., StandIn]]:
+    """Start stand-in workers; `pieces` None leaves calls open until the test ends them."""
+    started: list[StandIn] = []
+
+    def start(*offers: Offer, pieces: list[str] | None = None, **options: Any) -> StandIn:
+        versions = [offer.version.pk.hex for offer in offers]
+        started.append(StandIn(redis.client(), versions, lambda _: pieces, **options).start())
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()
+
+
+def await_that(holds: Callable[[], Any], *, seconds: float = 15) -> None:
+    """Poll until `holds()`."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
