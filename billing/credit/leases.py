@@ -17,7 +17,6 @@ from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Sum
-from redis.exceptions import NoScriptError
 
 from billing import metering, periods
 from billing.credit import keys, scripting
@@ -120,7 +119,7 @@ def _replace(period: BillingPeriod, *, lost: Lease | None, run: str) -> Lease | 
             if lost is not None:
                 _close(lost, used=used)
             return _open(locked, run=run, used=used)
-    except (NoScriptError, _RunChanged):
+    except _RunChanged:
         return None
 
 
@@ -170,7 +169,7 @@ def _write(
         amount = "" if row.amount is None else row.amount
         limit = (granted.get(row.meter, ""), allowed.get(row.meter, ""))
         args += [row.meter, used.get(row.meter, 0), row.included, amount, row.per, *limit]
-    run = scripting.queue(redis.client(), "opening", [keys.lease(period.pk)], args)
+    run = scripting.run(redis.client(), "opening", [keys.lease(period.pk)], args)
     if run.decode() != lease.run:
         raise _RunChanged
 

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing import rating
-from billing.credit.scripting import body
+from billing.credit.scripting import text
 from billing.rating import EXACT_LIMIT, Price
 from portal.kit import redis
 
@@ -52,7 +52,7 @@ def test_commission_and_share_add_up_to_the_gross(charges: list[int], points: in
 
 
 REDIS_R = (
-    body("admission").split("-- How a lease looks")[0]
+    text("admission").split("-- How a lease looks")[0]
     + """
 local answers = {}
 for at = 1, #ARGV, 4 do

@@ -1,6 +1,5 @@
 -- How a lease looks in its hash, shared by the scripts that read it.
 local function now_ms()
-  if redis.replicate_commands then redis.replicate_commands() end
   local time = redis.call('TIME')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
@@ -11,8 +10,8 @@ local function read_hash(key)
   return hash
 end
 
--- Only the run of Redis for which Postgres opened the lease may use it: RUN is a constant that each
--- process puts before the script's text, and a restarted Redis has forgotten every script.
+-- Only the run of Redis for which Postgres opened the lease may use it: what a restart brings back from
+-- disk may be older than what has been spent.
 local function is_open(lease, id)
   return lease.lease == id and lease.run == RUN
 end

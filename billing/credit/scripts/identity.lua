@@ -1,2 +1,0 @@
--- The run of the server, as this script's loader read it.
-return RUN
