@@ -1,5 +1,7 @@
 """Prices of plans as buyers compare them: per million tokens, per thousand images."""
 
+from typing import Protocol
+
 from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -50,3 +52,23 @@ def unit_price(component: PriceComponent, currency: str) -> SafeString:
         '<span class="nowrap" title="{} / {} {}">{} <span class="unit">/ {}</span></span>',
         str(Money(component.amount, currency)), component.per, component.meter, figures.money_text(quoted), words,
     )  # fmt: skip
+
+
+class Line(Protocol):
+    """An invoice's line: a meter with its price, or the monthly fee."""
+
+    meter: str
+    unit_price: Money | None
+    per: int
+
+
+@register.simple_tag
+def line_price(line: Line) -> SafeString:
+    """The unit price of an invoice's line, quoted like a plan's."""
+    if line.unit_price is None:
+        return format_html("{}", _("stops when used up"))
+    if line.meter not in Meter.values:
+        return format_html("{}", figures.money_text(line.unit_price))
+    quantity, words = QUOTED_PER[Meter(line.meter)]
+    quoted = Money(line.unit_price.amount * quantity // line.per, line.unit_price.currency)
+    return format_html('{} <span class="unit">/ {}</span>', figures.money_text(quoted), words)

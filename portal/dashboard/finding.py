@@ -13,7 +13,8 @@ def visible(owner: str, slug: str, *, to: Organisation | None) -> Listing:
 
 def owned(slug: str, *, by: Organisation) -> Listing:
     """A listing of one's own. Raises `NotFound`."""
-    listing = catalogue.listings_of(by).filter(slug=slug).first()
+    mine = Listing.objects.filter(organisation=by, slug=slug)
+    listing = mine.select_related("organisation", "current_version").first()
     if listing is None:
         raise NotFound(what="listing")
     return listing

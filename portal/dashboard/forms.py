@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
@@ -12,10 +12,11 @@ from portal.accounts.models import Organisation, Role, Scope
 from portal.kit import clock
 from portal.kit.errors import PortalError
 
+Done = TypeVar("Done")
 NAME_HINT = _("Lower-case letters, digits and hyphens. It is part of the address and cannot change.")
 
 
-def attempt[Done](form: forms.Form, work: Callable[[], Done]) -> Done | None:
+def attempt(form: forms.Form, work: Callable[[], Done]) -> Done | None:
     """The activity's result, or None with its refusal shown in the form."""
     try:
         return work()
@@ -29,7 +30,9 @@ class KeyForm(forms.Form):
 
     EXPIRIES = [("", _("Never")), ("7", _("In 7 days")), ("30", _("In 30 days")), ("365", _("In a year"))]
 
-    name = forms.CharField(label=_("Name"), max_length=80, help_text=_("What will use it, such as an app or a person."))
+    name = forms.CharField(
+        label=_("Name"), max_length=80, help_text=_("What will use it, such as an app or a person.")
+    )
     scopes = forms.MultipleChoiceField(
         label=_("May"), widget=forms.CheckboxSelectMultiple, initial=[Scope.INFERENCE],
         choices=[(Scope.INFERENCE, _("Call models")), (Scope.MANAGE, _("Publish and manage through the API"))],
@@ -77,9 +80,18 @@ class ListingForm(forms.Form):
     """What the product page says."""
 
     name = forms.CharField(label=_("Name"), max_length=120)
-    summary = forms.CharField(label=_("Summary"), max_length=240, required=False, help_text=_("One sentence for the catalogue."))
-    licence = forms.CharField(label=_("Licence"), max_length=64, required=False, help_text=_("Such as apache-2.0."))
-    languages = forms.CharField(label=_("Languages"), max_length=200, required=False, help_text=_("Codes with commas, such as en, zh."))
+    summary = forms.CharField(
+        label=_("Summary"), max_length=240, required=False, help_text=_("One sentence for the catalogue.")
+    )
+    licence = forms.CharField(
+        label=_("Licence"), max_length=64, required=False, help_text=_("Such as apache-2.0.")
+    )
+    languages = forms.CharField(
+        label=_("Languages"),
+        max_length=200,
+        required=False,
+        help_text=_("Codes with commas, such as en, zh."),
+    )
     tags = forms.CharField(label=_("Tags"), max_length=300, required=False, help_text=_("Words with commas."))
     card = forms.CharField(
         label=_("Model card"), required=False, widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "true"}),

@@ -64,8 +64,14 @@ def answered_share(measured: list[Hour]) -> float | None:
 def charts(measured: list[Hour]) -> list[Chart]:
     """Latency, speed and answered share over the week."""
     at = [hour.hour for hour in measured]
-    first = [Series(_("median"), [h.ttft_p50 for h in measured]), Series(_("95th percentile"), [h.ttft_p95 for h in measured])]
-    whole = [Series(_("median"), [h.latency_p50 for h in measured]), Series(_("95th percentile"), [h.latency_p95 for h in measured])]
+    first = [
+        Series(_("median"), [h.ttft_p50 for h in measured]),
+        Series(_("95th percentile"), [h.ttft_p95 for h in measured]),
+    ]
+    whole = [
+        Series(_("median"), [h.latency_p50 for h in measured]),
+        Series(_("95th percentile"), [h.latency_p95 for h in measured]),
+    ]
     share = [Series(_("answered"), [100 * h.answered / h.calls for h in measured])]
     found = [
         Chart("ttft", _("Time to first token"), at, first, unit="ms"),

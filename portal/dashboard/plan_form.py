@@ -39,16 +39,22 @@ class PlanForm(forms.Form):
         ],
     )  # fmt: skip
     name = forms.CharField(label=gettext_lazy("Name"), max_length=60)
-    monthly_fee = forms.DecimalField(label=gettext_lazy("Monthly fee"), min_value=0, initial=0, decimal_places=2)
+    monthly_fee = forms.DecimalField(
+        label=gettext_lazy("Monthly fee"), min_value=0, initial=0, decimal_places=2
+    )
     requests_per_minute = forms.IntegerField(label=gettext_lazy("Requests a minute"), min_value=0, initial=60)
     tokens_per_minute = forms.IntegerField(label=gettext_lazy("Tokens a minute"), min_value=0, initial=0)
     concurrent_requests = forms.IntegerField(label=gettext_lazy("Requests at a time"), min_value=0, initial=8)
 
-    def __init__(self, data: Mapping[str, Any] | None = None, *, task: str, revises: PlanVersion | None = None) -> None:
+    def __init__(
+        self, data: Mapping[str, Any] | None = None, *, task: str, revises: PlanVersion | None = None
+    ) -> None:
         super().__init__(data, initial=_initial(revises))
         self._meters = [meter for meter in Meter if meter in METERS[task]]
         for meter in self._meters:
-            self.fields[f"{meter}_included"] = forms.IntegerField(min_value=0, required=False, label=_("Included"))
+            self.fields[f"{meter}_included"] = forms.IntegerField(
+                min_value=0, required=False, label=_("Included")
+            )
             self.fields[f"{meter}_price"] = forms.DecimalField(min_value=0, required=False, label=_("Price"))
         if revises:
             del self.fields["kind"], self.fields["name"]
@@ -69,7 +75,9 @@ class PlanForm(forms.Form):
         limits = ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
         fee = money.from_major(self.cleaned_data["monthly_fee"], settings.CURRENCY).amount
         components = [found for meter in self._meters if (found := self._component(meter))]
-        return {"monthly_fee": fee, "components": components} | {name: self.cleaned_data[name] for name in limits}
+        return {"monthly_fee": fee, "components": components} | {
+            name: self.cleaned_data[name] for name in limits
+        }
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -103,7 +111,8 @@ def _initial(version: PlanVersion | None) -> dict[str, Any]:
     if version is None:
         return {}
     found: dict[str, Any] = {
-        name: getattr(version, name) for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
+        name: getattr(version, name)
+        for name in ("requests_per_minute", "tokens_per_minute", "concurrent_requests")
     }
     found["monthly_fee"] = money.Money(version.monthly_fee, version.currency).major()
     for component in version.components.all():

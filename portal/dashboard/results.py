@@ -56,12 +56,19 @@ def _by_step(points: Sequence[Mapping[str, Any]]) -> dict[int, Mapping[str, Any]
 
 
 def _chart(
-    metric: str, title: str, learned: Mapping[int, Mapping[str, Any]], validated: Mapping[int, Mapping[str, Any]]
+    metric: str,
+    title: str,
+    learned: Mapping[int, Mapping[str, Any]],
+    validated: Mapping[int, Mapping[str, Any]],
 ) -> Chart:
     found = [(_("training"), learned), (_("validation"), validated)]
-    measured = [(label, points) for label, points in found if any(metric in point for point in points.values())]
+    measured = [
+        (label, points) for label, points in found if any(metric in point for point in points.values())
+    ]
     steps = sorted({step for _label, points in measured for step in points})
-    series = [Series(label, [points.get(step, {}).get(metric) for step in steps]) for label, points in measured]
+    series = [
+        Series(label, [points.get(step, {}).get(metric) for step in steps]) for label, points in measured
+    ]
     return Chart(f"training-{metric}", title, steps, series, x_label=_("Step"))
 
 

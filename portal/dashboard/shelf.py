@@ -28,8 +28,12 @@ class Item:
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
     """The cards of a page of listings, in a fixed number of queries."""
-    plans = Plan.objects.filter(archived_at=None).order_by("created_at").prefetch_related(
-        Prefetch("versions", PlanVersion.objects.order_by("-number").prefetch_related("components"))
+    plans = (
+        Plan.objects.filter(archived_at=None)
+        .order_by("created_at")
+        .prefetch_related(
+            Prefetch("versions", PlanVersion.objects.order_by("-number").prefetch_related("components"))
+        )
     )
     found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
     standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
@@ -38,7 +42,8 @@ def items(listings: QuerySet[Listing]) -> list[Item]:
 
 def _item(listing: Listing, standing: Standing | str) -> Item:
     plans: list[Plan] = getattr(listing, "open_plans", [])
-    offers = [list(plan.versions.all())[0] for plan in plans if plan.versions.all()]
+    latest = (next(iter(plan.versions.all()), None) for plan in plans)
+    offers = [version for version in latest if version]
     cheapest = min((offer for offer in offers if _priced(offer)), key=_dearness, default=None)
     components = _priced(cheapest) if cheapest else []
     return Item(listing, standing, sorted({plan.kind for plan in plans}), cheapest, components)

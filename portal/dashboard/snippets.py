@@ -55,11 +55,13 @@ def _python(base_url: str, path: str, body: dict[str, Any]) -> str:
     if path == "/chat/completions":
         return f"{client}answer = client.chat.completions.create(\n{arguments})\nprint(answer.choices[0].message.content)"
     if path == "/embeddings":
-        return f"{client}answer = client.embeddings.create(\n{arguments})\nprint(len(answer.data[0].embedding))"
+        return (
+            f"{client}answer = client.embeddings.create(\n{arguments})\nprint(len(answer.data[0].embedding))"
+        )
     return (
         "import os\n\nimport httpx\n\nanswer = httpx.post(\n"
         f'    "{base_url}{path}",\n'
-        "    headers={\"Authorization\": f\"Bearer {os.environ['MERCATO_API_KEY']}\", \"Prefer\": \"wait\"},\n"
+        '    headers={"Authorization": f"Bearer {os.environ[\'MERCATO_API_KEY\']}", "Prefer": "wait"},\n'
         f"    json={body!r},\n)\nprint(answer.json())"
     )
 

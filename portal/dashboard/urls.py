@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from portal.dashboard.views import console, earnings, explore, keys, listing, organisation, plans, studio, subscriptions, usage
+from portal.dashboard.views import (
+    console,
+    earnings,
+    explore,
+    keys,
+    listing,
+    organisation,
+    plans,
+    studio,
+    subscriptions,
+    usage,
+)
 
 catalogue = [
     path("", explore.explore, name="explore"),
@@ -32,10 +43,18 @@ provider = [
     path("studio/listings/<slug:slug>/edit/", studio.edit, name="studio_edit"),
     path("studio/listings/<slug:slug>/upload/", studio.upload, name="studio_upload"),
     path("studio/listings/<slug:slug>/versions/<int:number>/", studio.version, name="studio_version"),
-    path("studio/listings/<slug:slug>/versions/<int:number>/current/", studio.make_current, name="studio_make_current"),
+    path(
+        "studio/listings/<slug:slug>/versions/<int:number>/current/",
+        studio.make_current,
+        name="studio_make_current",
+    ),
     path("studio/listings/<slug:slug>/plans/new/", plans.new, name="studio_plan_new"),
     path("studio/listings/<slug:slug>/plans/<slug:plan_slug>/", plans.revise, name="studio_plan"),
-    path("studio/listings/<slug:slug>/plans/<slug:plan_slug>/archive/", plans.archive, name="studio_plan_archive"),
+    path(
+        "studio/listings/<slug:slug>/plans/<slug:plan_slug>/archive/",
+        plans.archive,
+        name="studio_plan_archive",
+    ),
     path("studio/listings/<slug:slug>/publish/", studio.publish, name="studio_publish"),
     path("studio/listings/<slug:slug>/withdraw/", studio.withdraw, name="studio_withdraw"),
     path("studio/listings/<slug:slug>/visitors/", studio.visitors, name="studio_visitors"),
@@ -44,7 +63,11 @@ organisations = [
     path("organisation/", organisation.members, name="organisation"),
     path("organisation/new/", organisation.new, name="organisation_new"),
     path("organisation/switch/", organisation.switch, name="organisation_switch"),
-    path("organisation/members/<uuid:membership_id>/role/", organisation.change_role, name="organisation_role"),
-    path("organisation/members/<uuid:membership_id>/remove/", organisation.remove, name="organisation_remove"),
+    path(
+        "organisation/members/<uuid:membership_id>/role/", organisation.change_role, name="organisation_role"
+    ),
+    path(
+        "organisation/members/<uuid:membership_id>/remove/", organisation.remove, name="organisation_remove"
+    ),
 ]
 urlpatterns = [*catalogue, *consumer, *provider, *organisations]

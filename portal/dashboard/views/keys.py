@@ -16,7 +16,7 @@ from portal.accounts.models import ApiKey, Organisation
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import KeyForm, attempt
 from portal.kit.exports import csv_of
-from portal.kit.tables import Column, Table
+from portal.kit.tables import Column, Table, containing
 
 
 def key_table(organisation: Organisation, request: HttpRequest) -> Table:
@@ -31,7 +31,7 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
         Column("pk", "", template="console/cells/key_actions.html"),
     ]
     rows = ApiKey.objects.filter(organisation=organisation).select_related("created_by")
-    return Table(rows, columns, query=request.GET, search=["name", "last_four"])
+    return Table(rows, columns, query=request.GET, search=containing("name", "last_four"))
 
 
 @never_cache
@@ -44,7 +44,12 @@ def keys(request: HttpRequest) -> HttpResponse:
     if request.GET.get("format") == "csv":
         return csv_of(table, name="keys")
     form = KeyForm(request.POST or None)
-    context = {"table": table, "form": form, "may_make": acting.may("use"), "base_url": f"{settings.PUBLIC_URL}/v1"}
+    context = {
+        "table": table,
+        "form": form,
+        "may_make": acting.may("use"),
+        "base_url": f"{settings.PUBLIC_URL}/v1",
+    }
     if request.method == "POST" and form.is_valid():
         fields = form.cleaned_data
         issued = attempt(form, lambda: api_keys.issue(
@@ -61,5 +66,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 def revoke(request: HttpRequest, key_id: UUID) -> HttpResponse:
     acting = actor(request, "use")
     key = api_keys.revoke(acting.organisation, by=acting.user, key_id=key_id)
-    messages.success(request, _("%(key)s is revoked: calls with it are refused from now on.") % {"key": key.name})
+    messages.success(
+        request, _("%(key)s is revoked: calls with it are refused from now on.") % {"key": key.name}
+    )
     return redirect("console_keys")

@@ -21,7 +21,10 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     context = _shared(request, owner, slug, tab="overview")
     listing, payer = context["listing"], context["payer"]
     if payer and listing.current_version:
-        context |= {"playground": playground.config(listing, payer), "playground_template": playground.template_of(listing)}
+        context |= {
+            "playground": playground.config(listing, payer),
+            "playground_template": playground.template_of(listing),
+        }
     context["card"] = markdown.render(listing.card)
     return render(request, "marketplace/listing/overview.html", context)
 
@@ -30,7 +33,12 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
 def plans(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     """The plans side by side, with what a month of use would cost on each."""
     context = _shared(request, owner, slug, tab="plans")
-    meters = METERS[context["listing"].task] & {Meter.REQUESTS, Meter.INPUT_TOKENS, Meter.OUTPUT_TOKENS, Meter.IMAGES}
+    meters = METERS[context["listing"].task] & {
+        Meter.REQUESTS,
+        Meter.INPUT_TOKENS,
+        Meter.OUTPUT_TOKENS,
+        Meter.IMAGES,
+    }
     context["calculator"] = [_calculated(meter) for meter in Meter if meter in meters]
     return render(request, "marketplace/listing/plans.html", context)
 
@@ -77,7 +85,11 @@ def _shared(request: HttpRequest, owner: str, slug: str, *, tab: str) -> dict[st
     version = listing.current_version
     own = None
     if organisation:
-        own = listing.subscriptions.filter(organisation=organisation, ended_at=None).select_related("plan_version").first()
+        own = (
+            listing.subscriptions.filter(organisation=organisation, ended_at=None)
+            .select_related("plan_version")
+            .first()
+        )
     return {
         "listing": listing,
         "version": version,
@@ -98,7 +110,9 @@ def _plans(listing: Listing) -> list[dict[str, Any]]:
         version = plan.versions.prefetch_related("components").order_by("-number").first()
         if version is None:
             continue
-        components = sorted(version.components.all(), key=lambda component: list(Meter).index(Meter(component.meter)))
+        components = sorted(
+            version.components.all(), key=lambda component: list(Meter).index(Meter(component.meter))
+        )
         charges = {
             "flat": version.monthly_fee,
             "currency": {"code": version.currency, "exponent": exponent(version.currency)},
@@ -107,11 +121,24 @@ def _plans(listing: Listing) -> list[dict[str, Any]]:
                 for each in components
             ],
         }
-        found.append({"plan": plan, "version": version, "components": components, "charges": charges, "is_free": plan.kind == Plan.Kind.FREE})
+        found.append(
+            {
+                "plan": plan,
+                "version": version,
+                "components": components,
+                "charges": charges,
+                "is_free": plan.kind == Plan.Kind.FREE,
+            }
+        )
     return found
 
 
 def _calculated(meter: Meter) -> dict[str, Any]:
     """A field of the calculator: tokens are typed in thousands."""
     in_thousands = meter.endswith("tokens")
-    return {"meter": meter, "scale": 1000 if in_thousands else 1, "initial": 1000, "in_thousands": in_thousands}
+    return {
+        "meter": meter,
+        "scale": 1000 if in_thousands else 1,
+        "initial": 1000,
+        "in_thousands": in_thousands,
+    }

@@ -14,7 +14,7 @@ from portal.accounts.models import Membership, Role
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import MemberForm, OrganisationForm, attempt
 from portal.kit.exports import csv_of
-from portal.kit.tables import Choice, Column, Table
+from portal.kit.tables import Choice, Column, Table, containing
 
 
 @login_required
@@ -29,18 +29,26 @@ def members(request: HttpRequest) -> HttpResponse:
     ]
     rows = Membership.objects.filter(organisation=acting.organisation).select_related("user", "organisation")
     table = Table(
-        rows, columns, query=request.GET, order="created_at", search=["user__email", "user__name"],
+        rows, columns, query=request.GET, order="created_at", search=containing("user__email", "user__name"),
         choices=[Choice("role", _("Role"), "role", Role.choices)],
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="members")
     form = MemberForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        added = attempt(form, lambda: membership.add(acting.organisation, by=acting.user, **form.cleaned_data))
+        added = attempt(
+            form, lambda: membership.add(acting.organisation, by=acting.user, **form.cleaned_data)
+        )
         if added:
             messages.success(request, _("%(who)s is a member now.") % {"who": added.user})
             return redirect("organisation")
-    context = {"table": table, "form": form, "roles": Role.choices, "acting": acting, "may_administer": acting.may("administer")}
+    context = {
+        "table": table,
+        "form": form,
+        "roles": Role.choices,
+        "acting": acting,
+        "may_administer": acting.may("administer"),
+    }
     return render(request, "organisation/members.html", context)
 
 
@@ -51,7 +59,9 @@ def change_role(request: HttpRequest, membership_id: UUID) -> HttpResponse:
     changed = membership.change_role(
         acting.organisation, by=acting.user, membership_id=membership_id, role=request.POST.get("role", "")
     )
-    messages.success(request, _("%(who)s is %(role)s now.") % {"who": changed.user, "role": changed.get_role_display()})
+    messages.success(
+        request, _("%(who)s is %(role)s now.") % {"who": changed.user, "role": changed.get_role_display()}
+    )
     return redirect("organisation")
 
 

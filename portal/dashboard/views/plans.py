@@ -47,7 +47,10 @@ def revise(request: HttpRequest, slug: str, plan_slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         revised = attempt(form, lambda: pricing.revise_plan(plan, by=acting.user, **form.terms()))  # type: ignore[typeddict-item]
         if revised:
-            messages.success(request, _("New subscribers get version %(n)s; the others keep theirs.") % {"n": revised.number})
+            messages.success(
+                request,
+                _("New subscribers get version %(n)s; the others keep theirs.") % {"n": revised.number},
+            )
             return redirect("studio_listing", slug)
     return render(request, "studio/plan.html", _context(form, listing) | {"plan": plan})
 
@@ -58,7 +61,9 @@ def archive(request: HttpRequest, slug: str, plan_slug: str) -> HttpResponse:
     acting = actor(request, "publish")
     plan = _plan(finding.owned(slug, by=acting.organisation), plan_slug)
     pricing.archive_plan(plan, by=acting.user)
-    messages.success(request, _("%(name)s takes no new subscribers; those there are stay.") % {"name": plan.name})
+    messages.success(
+        request, _("%(name)s takes no new subscribers; those there are stay.") % {"name": plan.name}
+    )
     return redirect("studio_listing", slug)
 
 

@@ -17,7 +17,7 @@ from portal.dashboard.acting import Actor, actor
 from portal.dashboard.forms import ListingForm, NewListingForm, attempt
 from portal.kit.errors import NotFound
 from portal.kit.exports import csv_of
-from portal.kit.tables import Choice, Column, Table
+from portal.kit.tables import Choice, Column, Table, containing
 
 
 @login_required
@@ -35,7 +35,7 @@ def listings(request: HttpRequest) -> HttpResponse:
     rows = Listing.objects.filter(organisation=acting.organisation).annotate(subscriber_count=live)
     table = Table(
         rows.select_related("organisation", "current_version"), columns, query=request.GET,
-        search=["name", "slug", "summary"], choices=[Choice("task", _("Task"), "task", Task.choices)],
+        search=containing("name", "slug", "summary"), choices=[Choice("task", _("Task"), "task", Task.choices)],
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="listings")
@@ -108,7 +108,9 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 def make_current(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     acting, found = _mine(request, slug)
     publishing.make_current(_version(found, number), by=acting.user)
-    messages.success(request, _("Calls of %(path)s reach version %(number)s now.") % {"path": found.path, "number": number})
+    messages.success(
+        request, _("Calls of %(path)s reach version %(number)s now.") % {"path": found.path, "number": number}
+    )
     return redirect("studio_listing", slug)
 
 
@@ -126,7 +128,9 @@ def publish(request: HttpRequest, slug: str) -> HttpResponse:
 def withdraw(request: HttpRequest, slug: str) -> HttpResponse:
     acting, found = _mine(request, slug)
     publishing.withdraw(found, by=acting.user, reason=request.POST.get("reason", ""))
-    messages.success(request, _("%(path)s is withdrawn: calls are refused from now on.") % {"path": found.path})
+    messages.success(
+        request, _("%(path)s is withdrawn: calls are refused from now on.") % {"path": found.path}
+    )
     return redirect("studio_listing", slug)
 
 

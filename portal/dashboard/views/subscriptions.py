@@ -17,7 +17,7 @@ from portal.dashboard.acting import actor
 from portal.kit import money
 from portal.kit.errors import Invalid, NotFound
 from portal.kit.exports import csv_of
-from portal.kit.tables import Column, Table
+from portal.kit.tables import Column, Table, containing
 
 
 @login_required
@@ -34,7 +34,13 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     rows = Subscription.objects.filter(organisation=acting.organisation).select_related(
         "listing__organisation", "plan_version__plan"
     )
-    table = Table(rows, columns, query=request.GET, order="-started_at", search=["listing__name", "listing__slug"])
+    table = Table(
+        rows,
+        columns,
+        query=request.GET,
+        order="-started_at",
+        search=containing("listing__name", "listing__slug"),
+    )
     if request.GET.get("format") == "csv":
         return csv_of(table, name="subscriptions")
     return render(request, "console/subscriptions.html", {"table": table, "may_buy": acting.may("buy")})
@@ -54,7 +60,9 @@ def subscribe(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
         subscribing.change_plan(own, plan, by=acting.user)
     else:
         subscribing.subscribe(acting.organisation, plan, by=acting.user)
-    messages.success(request, _("Subscribed to %(plan)s. Make a key to call it, or try it here.") % {"plan": plan.name})
+    messages.success(
+        request, _("Subscribed to %(plan)s. Make a key to call it, or try it here.") % {"plan": plan.name}
+    )
     return redirect("listing", owner, slug)
 
 
@@ -64,7 +72,9 @@ def cancel(request: HttpRequest, subscription_id: UUID) -> HttpResponse:
     acting = actor(request, "buy")
     subscription = _mine(acting.organisation, subscription_id)
     subscribing.cancel(subscription, by=acting.user)
-    messages.success(request, _("The subscription to %(listing)s has ended.") % {"listing": subscription.listing.path})
+    messages.success(
+        request, _("The subscription to %(listing)s has ended.") % {"listing": subscription.listing.path}
+    )
     return redirect("console_subscriptions")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import template
 from django.core.serializers.json import DjangoJSONEncoder
+from django.http import QueryDict
 from django.template.context import RequestContext
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -163,3 +164,13 @@ def as_json(value: object) -> str:
 def plain_money(amount: int, currency: str) -> str:
     """For an input field: `25.00`."""
     return f"{Money(amount, currency).major():f}"
+
+
+@register.simple_tag(takes_context=True)
+def query(context: RequestContext, **changes: str) -> str:
+    """This page's query string with some keys changed."""
+    request = context.get("request")
+    kept = request.GET.copy() if request else QueryDict(mutable=True)
+    for name, value in changes.items():
+        kept[name] = value
+    return f"?{kept.urlencode()}"

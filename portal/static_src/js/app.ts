@@ -24,6 +24,12 @@ document.addEventListener("htmx:config:request", (event) => {
   if (token && context.request.method !== "GET") context.request.headers["X-CSRFToken"] = token;
 });
 
+// A page that nobody looks at does not poll.
+document.addEventListener("htmx:before:request", (event) => {
+  const source = (event as CustomEvent).detail.ctx.sourceElement as Element;
+  if (document.hidden && source.getAttribute("hx-trigger")?.startsWith("every")) event.preventDefault();
+});
+
 // A page behind a sign-in must not land inside a fragment.
 document.addEventListener("htmx:before:swap", (event) => {
   const response = (event as CustomEvent).detail.ctx?.response?.raw as Response | undefined;

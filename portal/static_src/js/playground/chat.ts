@@ -75,7 +75,7 @@ async function stream(config: Config, body: object, signal: AbortSignal, onText:
 }
 
 function addTurn(root: HTMLElement, config: Config, message: Message): HTMLElement {
-  const turn = document.createElement("li");
+  const turn = document.createElement("div");
   turn.className = "turn";
   turn.dataset.role = message.role;
   const role = Object.assign(document.createElement("span"), { className: "turn-role", textContent: config.words[message.role] });

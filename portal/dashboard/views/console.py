@@ -1,0 +1,35 @@
+"""Where a consumer starts: what is next, what runs, what it costs."""
+
+from django.conf import settings
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from billing import invoicing
+from billing import usage as metered
+from portal.accounts.models import ApiKey
+from portal.dashboard import reports
+from portal.dashboard.acting import actor
+from portal.kit import clock
+
+
+@login_required
+@require_GET
+def overview(request: HttpRequest) -> HttpResponse:
+    organisation = actor(request).organisation
+    span = reports.chosen_range(request.GET, default="month")
+    live = organisation.subscriptions.filter(ended_at=None).select_related(
+        "listing__organisation", "plan_version__plan"
+    )
+    context = {
+        "span": span,
+        "subscriptions": live.order_by("-started_at")[:6],
+        "has_key": ApiKey.objects.filter(organisation=organisation, revoked_at=None).exists(),
+        "totals": reports.usage_totals(organisation, span),
+        "draft": invoicing.draft(organisation, clock.now()),
+        "charts": reports.usage_charts(organisation, span, by="model"),
+        "latest": metered.request_log(organisation, limit=6).rows,
+        "base_url": f"{settings.PUBLIC_URL}/v1",
+    }
+    return render(request, "console/overview.html", context)

@@ -1,0 +1,122 @@
+"""What was used, call by call and in sums, and what it will cost."""
+
+from typing import cast
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_GET
+
+from billing import invoicing
+from billing import usage as metered
+from billing.models import Outcome
+from portal.accounts.models import ApiKey, Organisation
+from portal.dashboard import reports
+from portal.dashboard.acting import actor
+from portal.dashboard.reports import By
+from portal.kit import clock, ids
+from portal.kit.exports import csv_of, csv_rows
+from portal.kit.tables import Choice, Column, Table
+
+NO_REQUEST = UUID(int=0)
+
+
+@login_required
+@require_GET
+def usage(request: HttpRequest) -> HttpResponse:
+    """Totals, charts and a row per model or key; the page polls itself."""
+    organisation = actor(request).organisation
+    span = reports.chosen_range(request.GET)
+    by = cast(By, "key" if request.GET.get("by") == "key" else "model")
+    groups = reports.usage_groups(organisation, span, by=by)
+    if request.GET.get("format") == "csv":
+        head = ["group", "requests", "failed", "input_tokens", "output_tokens", "charge"]
+        rows = ([p.group, p.totals.requests, p.totals.failed, p.totals.input_tokens, p.totals.output_tokens,
+                 p.totals.charge] for p in groups)  # fmt: skip
+        return csv_rows(head, rows, name=f"usage-by-{by}")
+    context = {
+        "span": span,
+        "ranges": reports.RANGES,
+        "by": by,
+        "groups": groups,
+        "totals": reports.usage_totals(organisation, span),
+        "charts": reports.usage_charts(organisation, span, by=by),
+    }
+    return render(request, "console/usage.html", context)
+
+
+@login_required
+@require_GET
+def requests(request: HttpRequest) -> HttpResponse:
+    """The log: every admitted call with its tokens, times and cost."""
+    organisation = actor(request).organisation
+    columns = [
+        Column("finished_at", _("Time"), kind="time", sort="id"),
+        Column("public_id", _("Request"), template="console/cells/request_id.html"),
+        Column("listing.path", _("Model"), template="console/cells/request_model.html"),
+        Column("api_key.name", _("Key"), template="console/cells/request_key.html"),
+        Column("outcome", _("Outcome"), kind="state"),
+        Column("input_tokens", _("In"), kind="number"),
+        Column("output_tokens", _("Out"), kind="number"),
+        Column("ttft_ms", _("First token"), kind="duration"),
+        Column("latency_ms", _("Whole"), kind="duration"),
+        Column("charge", _("Cost"), kind="number", template="console/cells/request_cost.html"),
+    ]
+    table = Table(
+        metered.requests(organisation), columns, query=request.GET, order="-id", search=_by_request_id,
+        choices=_log_choices(organisation), size=50,
+    )  # fmt: skip
+    if request.GET.get("format") == "csv":
+        return csv_of(table, name="requests")
+    return render(request, "console/requests.html", {"table": table})
+
+
+@login_required
+@require_GET
+def invoice(request: HttpRequest) -> HttpResponse:
+    """What the running periods would cost if they ended now."""
+    draft = invoicing.draft(actor(request).organisation, clock.now())
+    if request.GET.get("format") == "csv":
+        head = [
+            "listing",
+            "plan",
+            "from",
+            "until",
+            "line",
+            "quantity",
+            "included",
+            "unit_price",
+            "per",
+            "amount",
+        ]
+        rows = (
+            [s.listing, s.plan, s.starts, s.ends, line.label, line.quantity, line.included, line.unit_price, line.per,
+             line.amount]
+            for s in draft.sections for line in s.lines
+        )  # fmt: skip
+        return csv_rows(head, rows, name="draft-invoice")
+    return render(request, "console/invoice.html", {"draft": draft})
+
+
+def _by_request_id(text: str) -> Q:
+    """Only a whole id finds a call: a part of one would have to look at every call there ever was."""
+    try:
+        return Q(pk=ids.parse("req", text))
+    except ValueError:
+        return Q(pk=NO_REQUEST)
+
+
+def _log_choices(organisation: Organisation) -> list[Choice]:
+    subscribed = organisation.subscriptions.select_related("listing__organisation").order_by("-started_at")[
+        :100
+    ]
+    listings = {str(each.listing_id): each.listing.path for each in subscribed}
+    keys = ApiKey.objects.filter(organisation=organisation).order_by("-created_at")[:100]
+    return [
+        Choice("model", _("Model"), "listing_id", sorted(listings.items(), key=lambda item: item[1])),
+        Choice("key", _("Key"), "api_key_id", [(str(key.pk), key.name) for key in keys]),
+        Choice("outcome", _("Outcome"), "outcome", Outcome.choices),
+    ]
