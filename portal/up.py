@@ -42,8 +42,9 @@ def main() -> None:
 
 def run(home: Path, *, port: int) -> None:
     """Start the services, bring the database and the static files up to date, supervise until a signal."""
-    refuse_taken_port(port)
     with start_services(home) as services:
+        # Not before the home is ours: a predecessor that is still stopping may hold the port as well.
+        refuse_taken_port(port)
         environment = os.environ | {
             "DATABASE_URL": services.database_url,
             "REDIS_URL": services.redis_url,

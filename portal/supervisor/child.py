@@ -25,7 +25,7 @@ class Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = 0.0
         self.failures = 0
-        self.due_at: float | None = 0.0
+        self.due_at: float | None = time.monotonic() + program.start_after_s
         self._on_line = on_line
 
     def start(self, environment: Mapping[str, str], *, directory: Path) -> int:

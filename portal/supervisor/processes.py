@@ -11,6 +11,7 @@ class Program:
 
     `stop_rank`: lower ones are asked to stop first, and the next rank only when they are gone. `grace_s`: how
     long it may take before it is killed. `once`: it does a task and ends; a failure is tried again.
+    `start_after_s`: lets others have the processor first when everything starts at once.
     """
 
     name: str
@@ -18,6 +19,7 @@ class Program:
     stop_rank: int
     grace_s: float
     once: bool = False
+    start_after_s: float = 0.0
 
 
 def list_programs(environment: Mapping[str, str]) -> list[Program]:
@@ -32,12 +34,12 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
         Program("web", web, stop_rank=0, grace_s=15),
         Program("worker", manage("worker"), stop_rank=1, grace_s=20),
-        Program("jobs", manage("jobs"), stop_rank=1, grace_s=20),
+        Program("jobs", manage("jobs"), stop_rank=1, grace_s=20, start_after_s=2),
         Program("meter", manage("meter"), stop_rank=2, grace_s=10),
-        Program("beat", manage("beat"), stop_rank=3, grace_s=5),
+        Program("beat", manage("beat"), stop_rank=3, grace_s=5, start_after_s=3),
     ]
     if environment.get("MERCATO_DEMO") != "0":
-        programs.append(Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True))
+        programs.append(Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True, start_after_s=4))
     return programs
 
 

@@ -1,9 +1,7 @@
-"""Homes to run services in, and other processes that own them."""
+"""Other processes that own a home."""
 
 import json
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,15 +10,6 @@ import pytest
 
 from portal.embedded.account import Account
 from tests.portal.embedded.owners import Owner, await_end, launch_owner
-
-
-@pytest.fixture
-def home() -> Iterator[Path]:
-    # Not tmp_path: pytest closes its directories to other users, and most homes are not so.
-    path = Path(tempfile.mkdtemp(prefix="mercato-home-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path)
 
 
 @pytest.fixture
