@@ -5,10 +5,12 @@ An empty async Django view costs about 0.45 ms of a core, a bare ASGI applicatio
 """
 
 import os
+from typing import cast
 
 import django
 from starlette.applications import Starlette
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 django.setup()
@@ -20,8 +22,9 @@ def compose() -> Starlette:
     from inference.gateway.app import create
 
     gateway = create()
+    pages = cast("ASGIApp", get_asgi_application())
     return Starlette(
-        routes=[Mount("/v1", app=gateway), Mount("/", app=get_asgi_application())],
+        routes=[Mount("/v1", app=gateway), Mount("/", app=pages)],
         lifespan=gateway.router.lifespan_context,
     )
 
