@@ -122,7 +122,8 @@ def _lines(
     for point in points:
         weights[point.group] = weights.get(point.group, 0) + measure(point.totals)
     busiest = sorted(weights, key=lambda group: (-weights[group], group))
-    kept = busiest if len(busiest) <= MOST_LINES else busiest[: MOST_LINES - 1]
+    # By name, so that a group has the same colour in every chart.
+    kept = sorted(busiest if len(busiest) <= MOST_LINES else busiest[: MOST_LINES - 1])
     lines = [
         Series(group, _values([p for p in points if p.group == group], steps, measure)) for group in kept
     ]

@@ -84,6 +84,10 @@ class Table:
         return self._query.get("q", "").strip()
 
     @property
+    def is_searchable(self) -> bool:
+        return self.search is not None
+
+    @property
     def is_filtered(self) -> bool:
         return bool(self.text or self.chosen)
 

@@ -60,12 +60,23 @@ function options(host: HTMLElement, spec: Spec): uPlot.Options {
       y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] },
     },
     axes: [
-      { ...axis, grid: { show: false }, space: 70 },
+      { ...axis, grid: { show: false }, space: 76, ...(spec.scale === "time" ? { values: timeTicks } : {}) },
       { ...axis, size: 58, space: 36, values: (_, ticks) => ticks.map((tick) => inUnit(tick, spec.unit)) },
     ],
     series: [{}, ...spec.series.map((series, index) => lineOf(host, spec, series.label, index))],
     plugins: [drawTip(host, spec)],
   };
+}
+
+// In the reader's own manner; the day alone where a tick stands for midnight or the ticks are days apart.
+function timeTicks(_plot: uPlot, ticks: number[], _axis: number, _space: number, step: number): string[] {
+  const language = document.documentElement.lang;
+  const day = new Intl.DateTimeFormat(language, { month: "short", day: "numeric" });
+  const hour = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
+  return ticks.map((tick) => {
+    const moment = new Date(tick * 1000);
+    return step >= 86400 || moment.getHours() + moment.getMinutes() === 0 ? day.format(moment) : hour.format(moment);
+  });
 }
 
 function lineOf(host: HTMLElement, spec: Spec, label: string, index: number): uPlot.Series {
