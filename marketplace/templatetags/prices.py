@@ -29,7 +29,7 @@ METER_NAMES = {
     Meter.OUTPUT_TOKENS: gettext_lazy("output tokens"),
     Meter.CACHED_TOKENS: gettext_lazy("cached tokens"),
     Meter.IMAGES: gettext_lazy("images"),
-    Meter.COMPUTE_MS: gettext_lazy("ms of compute"),
+    Meter.COMPUTE_MS: gettext_lazy("milliseconds of compute"),
 }
 
 

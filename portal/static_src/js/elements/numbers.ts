@@ -25,9 +25,9 @@ export interface Currency { code: string; exponent: number }
 export function money(micro: bigint, currency: Currency): string {
   const scale = 10 ** (6 + currency.exponent);
   const value = Number(micro) / scale;
-  const digits = Math.abs(value) >= 1 || value === 0
+  const digits: Intl.NumberFormatOptions = Math.abs(value) >= 1 || value === 0
     ? { minimumFractionDigits: currency.exponent, maximumFractionDigits: currency.exponent }
-    : { maximumSignificantDigits: 3, minimumFractionDigits: currency.exponent };
-  const format = { style: "currency", currency: currency.code, currencyDisplay: "narrowSymbol", roundingPriority: "morePrecision", ...digits };
-  return new Intl.NumberFormat(language(), format as Intl.NumberFormatOptions).format(value);
+    : { minimumFractionDigits: currency.exponent, maximumSignificantDigits: 3, roundingPriority: "morePrecision" };
+  const format: Intl.NumberFormatOptions = { style: "currency", currency: currency.code, currencyDisplay: "narrowSymbol", ...digits };
+  return new Intl.NumberFormat(language(), format).format(value);
 }
