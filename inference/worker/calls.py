@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from billing.credit import settlement
+from inference.protocol import PAYLOAD_SECONDS
 from portal.kit import ids
 
 # A cancellation may overtake the call that it is for; it is kept this long.
@@ -25,8 +26,11 @@ class Call:
 
     @property
     def admitted_at(self) -> float:
-        """Unix seconds of admission: the request's id was minted then."""
-        return ids.born(UUID(hex=self.id)).timestamp()
+        """Unix seconds of admission: the request's id was minted then, unless it is older than a payload can
+        be. Such an id is a demo call's, minted for a past instant.
+        """
+        minted_at = ids.born(UUID(hex=self.id)).timestamp()
+        return minted_at if self.taken_at - minted_at < PAYLOAD_SECONDS else self.taken_at
 
     def timings(self) -> settlement.FinishFacts:
         """Milliseconds since admission, to the first chunk and until now."""

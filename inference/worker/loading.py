@@ -1,6 +1,8 @@
 """Bring a version from storage into an engine on this worker's device."""
 
+import threading
 import time
+from importlib import import_module
 from typing import cast
 from uuid import UUID
 
@@ -11,6 +13,19 @@ from inference.errors import VersionNotLoadable
 from marketplace import weights
 from marketplace.models import Version
 from portal.kit.errors import PortalError
+
+
+# transformers imports its parts lazily, and two threads that do so at once see half of it.
+_IMPORTING = threading.Lock()
+
+
+def warm_up() -> None:
+    """Import what every load needs, so that the first caller does not wait for that too (seconds)."""
+    from inference.engines import registry
+
+    with _IMPORTING:
+        for place in sorted(set(registry.ENGINES.values())):
+            import_module(place.partition(":")[0])
 
 
 def read_manifest(version_hex: str) -> Manifest:
@@ -37,6 +52,7 @@ def load(version_hex: str, *, manifest: Manifest, device: str, sink: Sink) -> tu
     """The engine, and the seconds that loading took. Raises `VersionNotLoadable` with a sentence."""
     from inference.engines import registry
 
+    warm_up()
     started = time.monotonic()
     try:
         version = Version.objects.get(pk=UUID(hex=version_hex))

@@ -2,19 +2,20 @@
 
 import logging
 import socket
-import warnings
+import threading
 from uuid import UUID
 
 import redis
 from celery import Celery
-from celery.signals import setup_logging, worker_ready
+from celery.signals import worker_ready
 from django.conf import settings
-from kombu import Queue
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from inference.worker import device as devices
+from inference.worker import loading
 from inference.worker.calls import Calls
+from inference.worker.celery_settings import configure
 from inference.worker.consuming import Consuming
 from inference.worker.control import Control
 from inference.worker.draining import Draining
@@ -95,6 +96,7 @@ class WorkerProcess:
         self.registry.start()
         self.control.start()
         self.placement.start()
+        threading.Thread(target=loading.warm_up, name="warm-up", daemon=True).start()
         log.info("worker %s serves from %s", self.id.hex, self.registry.state().device)
         worker_ready.connect(self._take_signals, weak=False)
         try:
@@ -125,31 +127,3 @@ class WorkerProcess:
         self.registry.stop()
         self.mirror.stop(reason="stopped", timeout=5.0)
         log.info("worker %s has stopped", self.id.hex)
-
-
-def configure(app: Celery, worker_id: UUID) -> str:
-    """Settings of Celery for a worker process; answers the name of its own queue."""
-    queue = f"worker.{worker_id.hex}"
-    # Payloads are the truth about calls: a lost message is sent again by who waits, so Celery's own
-    # bookkeeping of unacknowledged messages, two round trips each, buys nothing here.
-    options = {**app.conf.broker_transport_options, "ack_emulation": False}
-    app.conf.update(
-        task_queues=[Queue(queue, no_declare=True)], broker_transport_options=options, worker_disable_prefetch=True,
-        worker_enable_remote_control=False, worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_connection_max_retries=None, broker_connection_retry=True, task_acks_late=False,
-    )  # fmt: skip
-    quieten()
-    return queue
-
-
-def quieten() -> None:
-    """Leave logging as the settings have it, without two lines per call."""
-    setup_logging.connect(_keep_logging, weak=False)
-    for noisy in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # It warns root of pickled messages; only JSON is accepted here.
-    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-
-
-def _keep_logging(**_: object) -> None:
-    """Celery configures logging unless somebody has taken that upon them."""

@@ -7,6 +7,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()
     help = "Serves versions from one device: loads them on demand and runs the calls of their queues."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -19,7 +19,7 @@ class Outcome:
     """A call as its caller saw it."""
 
     worker: str = ""
-    text: str = ""
+    text: str = field(default="", repr=False)
     chunks: int = 0
     outcome: str = ""
     finish_reason: str = ""
@@ -37,34 +37,35 @@ class Caller:
     last: bytes = b"0-0"
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    def generate(
-        self, version: Version, *, prompt: list[int] | None = None, max_tokens: int = 16, temperature: float = 0.0
-    ) -> str:  # fmt: skip
-        """Admit and send one generation; answers its request id in hex."""
-        body = {
-            "prompt_ids": prompt or [10, 11, 12],
-            "sampling": {"max_tokens": max_tokens, "temperature": temperature},
-        }
-        worst = {"input_tokens": len(body["prompt_ids"]), "output_tokens": max_tokens}  # type: ignore[arg-type]
-        request_id = self.admit(version, worst=worst)
-        self.send(request_id, version, kind="generate", body=body)
-        return request_id.hex
+    def generate(self, version: Version, *, max_tokens: int = 16) -> str:
+        """Admit and send one greedy generation; answers its request id in hex."""
+        return self.generate_many(version, 1, max_tokens=max_tokens)[0]
 
-    def admit(self, version: Version, *, worst: dict[str, int]) -> UUID:
-        request_id = ids.uuid7()
+    def generate_many(self, version: Version, count: int, *, max_tokens: int = 16) -> list[str]:
+        """The same `count` times: all are admitted before the first is sent."""
+        prompt = [10, 11, 12]
+        body = {"prompt_ids": prompt, "sampling": {"max_tokens": max_tokens, "temperature": 0.0}}
+        worst = {"input_tokens": len(prompt), "output_tokens": max_tokens}
+        requests = [ids.uuid7() for _ in range(count)]
+        self.admit(version, requests, worst=worst)
+        for request in requests:
+            self.send(request, version, kind="generate", body=body)
+        return [request.hex for request in requests]
+
+    def admit(self, version: Version, requests: list[UUID], *, worst: dict[str, int]) -> None:
         known = facts.load(self.subscription, version, key_id=None, epochs=())
 
-        async def admit() -> None:
+        async def admit_all() -> None:
             client = redis.new_async_client()
             door = admission.Admission(client)
-            await door.admit(
-                known, request_id=request_id, worst=worst, endpoint="test", streamed=True, hold_seconds=60
-            )
+            for request in requests:
+                await door.admit(
+                    known, request_id=request, worst=worst, endpoint="test", streamed=True, hold_seconds=60
+                )
             door.close()
             await client.aclose()
 
-        asyncio.run(admit())
-        return request_id
+        asyncio.run(admit_all())
 
     def send(self, request_id: UUID, version: Version, *, kind: Any, body: dict[str, Any]) -> None:
         payload = protocol.Payload(

@@ -42,11 +42,8 @@ class RunningWorker:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
 
-    def stop(self) -> int:
-        """SIGTERM, and the exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+    def ask_to_stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
 
 
 def start_worker(folder: Path, *, memory_bytes: int = 2**30) -> RunningWorker:

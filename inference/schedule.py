@@ -1,0 +1,22 @@
+"""What beat sends, how often (seconds), all of it to the `jobs` queue. The meter reaps lapsed calls by itself."""
+
+from typing import TypedDict
+
+
+class Entry(TypedDict):
+    """One line of Celery's beat schedule. `expires`: a late one is not worth doing twice."""
+
+    task: str
+    schedule: float
+    options: dict[str, float]
+
+
+def every(seconds: float, task: str) -> Entry:
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+SCHEDULE: dict[str, Entry] = {
+    "close stale workers": every(60, "inference.close_stale_workers"),
+    "retry lost trials": every(600, "inference.retry_lost_trials"),
+    "sweep expired uploads": every(3600, "inference.sweep_uploads"),
+}
