@@ -41,9 +41,9 @@ class InternalError(CallError):
     message = "The server had an error while processing your request. Please try again."
 
 
-def create() -> Starlette:
+def create(make_process: Callable[[], GatewayProcess] = GatewayProcess) -> Starlette:
     """A new application with what it holds. It opens with its lifespan, or else with its first request."""
-    opening = Opening()
+    opening = Opening(make_process)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -78,7 +78,8 @@ def create() -> Starlette:
 class Opening:
     """Opens the process's share once, in the event loop that serves, and closes it."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_process: Callable[[], GatewayProcess]) -> None:
+        self._make_process = make_process
         self._process: GatewayProcess | None = None
         self._lock = asyncio.Lock()
 
@@ -86,7 +87,7 @@ class Opening:
         if self._process is None:
             async with self._lock:
                 if self._process is None:
-                    process = GatewayProcess()
+                    process = self._make_process()
                     await process.open()
                     self._process = process
         return self._process

@@ -11,7 +11,6 @@ from inference.gateway.errors import ServiceUnavailable
 from inference.gateway.lookup import Route
 from inference.gateway.watch import RUN_SECONDS
 from inference.protocol import HOLD_LEASE_SECONDS
-from portal.kit import ids
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -62,35 +61,46 @@ async def begin(
 async def _refuse_hopeless(process: "GatewayProcess", route: Route) -> None:
     """503 where no worker that lives could ever run the version."""
     await process.roster.ready()
-    if process.roster.serves(route.version):
+    if _hopeless(process, route) is None:
         return
+    # A worker may have come since the last look.
+    await process.roster.refresh()
+    refusal = _hopeless(process, route)
+    if refusal is not None:
+        raise refusal
+
+
+def _hopeless(process: "GatewayProcess", route: Route) -> ServiceUnavailable | None:
+    if process.roster.serves(route.version):
+        return None
     largest = process.roster.largest_bytes()
     if largest is None:
         reason = "No worker is alive at the moment. Please try again shortly."
-        raise ServiceUnavailable(reason=reason, retry_after=5)
+        return ServiceUnavailable(reason=reason, retry_after=5)
     if largest < route.memory_bytes:
         reason = (
             f"The model `{route.model}` needs {route.memory_bytes} bytes on one device; the largest worker "
             f"has {largest}."
         )
-        raise ServiceUnavailable(reason=reason, retry_after=60)
+        return ServiceUnavailable(reason=reason, retry_after=60)
+    return None
 
 
 async def _admit(
     process: "GatewayProcess", route: Route, work: Work, *, endpoint: str, streamed: bool
 ) -> Call:
-    request_id = ids.uuid7()
+    request_id, facts = process.begin_call(route.facts)
     worst = dict(work.worst)
-    if any(component.meter == "compute_ms" for component in route.facts.components):
+    if any(component.meter == "compute_ms" for component in facts.components):
         worst["compute_ms"] = int(RUN_SECONDS * 1000)
     admitted = await process.admission.admit(
-        route.facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
+        facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
         hold_seconds=HOLD_LEASE_SECONDS,
     )  # fmt: skip
     return Call(
         id=request_id,
         version=route.version,
-        facts=route.facts,
+        facts=facts,
         admitted=admitted,
         memory_bytes=route.memory_bytes,
     )
