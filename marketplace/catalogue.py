@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVectorExact, SearchVectorField
 from django.db.models import Exists, OuterRef, QuerySet
-from django.db.models.expressions import CombinedExpression, RawSQL
+from django.db.models.expressions import RawSQL
 
 from marketplace.models import Listing, Plan
 from portal.accounts.models import Organisation
@@ -61,7 +61,7 @@ def _column() -> RawSQL:
     return RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
 
 
-def _query(words: list[str]) -> CombinedExpression:
+def _query(words: list[str]) -> SearchQuery:
     typing = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
     return typing | SearchQuery(" ".join(words), config="english")
 
@@ -83,7 +83,7 @@ def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing
     return listings
 
 
-def _sorted(listings: QuerySet[Listing], sort: Sort, query: CombinedExpression | None) -> QuerySet[Listing]:
+def _sorted(listings: QuerySet[Listing], sort: Sort, query: SearchQuery | None) -> QuerySet[Listing]:
     if sort == "name":
         return listings.order_by("name", "id")
     if sort == "smallest":

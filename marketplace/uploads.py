@@ -86,7 +86,7 @@ def _check_declared(files: Sequence[Declared]) -> list[Declared]:
 def find(upload_id: UUID, *, by: User) -> Upload:
     """The upload, for those who may publish for its listing. Raises `NotFound` or `NotAllowed`."""
     upload = Upload.objects.select_related("listing__organisation").filter(pk=upload_id).first()
-    if upload is None:
+    if upload is None or not upload.listing.organisation.memberships.filter(user=by).exists():
         raise NotFound(what="upload")
     membership.require(by, upload.listing.organisation, "publish")
     return upload
@@ -133,6 +133,7 @@ def refuse_over(upload: Upload) -> None:
 
 def _finish_file(file: UploadFile) -> None:
     """Verify what has arrived and store it by its digest; start over if it is something else."""
+    problem: DigestMismatch | SizeMismatch | None = None
     with transaction.atomic():
         file = UploadFile.objects.select_for_update().get(pk=file.pk)
         if file.stored or file.received != file.size:
@@ -142,7 +143,7 @@ def _finish_file(file: UploadFile) -> None:
         except (DigestMismatch, SizeMismatch) as mismatch:
             file.received, problem = 0, mismatch
         else:
-            file.stored, problem = True, None
+            file.stored = True
         file.save(update_fields=["received", "stored"])
     _delete_pieces(file)
     if problem:
@@ -158,10 +159,9 @@ def complete(upload: Upload, *, by: User) -> Version:
     """Make the version; asking again gives the same one. Raises `UploadIncomplete`, or as `add_version` does."""
     membership.require(by, upload.listing.organisation, "publish")
     with transaction.atomic():
-        locked = Upload.objects.select_for_update().select_related("listing__organisation").get(pk=upload.pk)
-        done = Version.objects.select_related("listing").filter(pk=locked.version_id).first()
-        if done is not None:
-            return done
+        locked = Upload.objects.select_for_update().get(pk=upload.pk)
+        if locked.version is not None:
+            return locked.version
         refuse_over(locked)
         _refuse_incomplete(locked)
         files = {file.path: (file.sha256, file.size) for file in locked.files.all()}

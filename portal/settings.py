@@ -222,6 +222,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "OrganisationKind": "portal.accounts.models.Organisation.Kind",
+        "PlanKind": "marketplace.models.Plan.Kind",
+    },
 }
 
 # Work

@@ -1,0 +1,1 @@
+"""The control API of the shop: listings, versions, uploads, plans, subscriptions."""

@@ -1,0 +1,234 @@
+"""What the shop's API takes and gives. Money is whole micro-minor units (10^-6 of a cent)."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from marketplace.catalogue import SORTS
+from marketplace.models import (
+    Listing,
+    Meter,
+    Plan,
+    PlanVersion,
+    PriceComponent,
+    Subscription,
+    Task,
+    Upload,
+    UploadFile,
+    Version,
+    VersionFile,
+)
+from marketplace.pricing import MOST, latest_version
+from marketplace.validation.files import MAX_FILES, MAX_PATH_LENGTH
+
+
+class SearchSerializer(serializers.Serializer[Any]):
+    q = serializers.CharField(required=False, default="", allow_blank=True, max_length=200)
+    task = serializers.ChoiceField(choices=Task.choices, required=False, default="")
+    plan_kind = serializers.ChoiceField(choices=Plan.Kind.choices, required=False, default="")
+    licence = serializers.CharField(required=False, default="", max_length=64)
+    language = serializers.CharField(required=False, default="", max_length=16)
+    tag = serializers.CharField(required=False, default="", max_length=40)
+    provider = serializers.SlugField(required=False, default="", max_length=64)
+    largest = serializers.IntegerField(
+        required=False, default=None, min_value=0, max_value=2**62, help_text="Parameters at most."
+    )
+    sort = serializers.ChoiceField(choices=SORTS, required=False, default="relevance")
+    mine = serializers.BooleanField(
+        required=False, default=False, help_text="The caller's own listings, drafts included, newest first."
+    )
+
+
+class ListingBriefSerializer(serializers.ModelSerializer[Listing]):
+    """A listing in a list."""
+
+    owner = serializers.SlugField(source="organisation.slug", read_only=True)
+    path = serializers.CharField(read_only=True, help_text="`owner/slug`, the name in API calls.")
+    state = serializers.SerializerMethodField()
+    version = serializers.IntegerField(source="current_version.number", read_only=True, default=None)
+    parameter_count = serializers.IntegerField(
+        source="current_version.parameter_count", read_only=True, default=None
+    )
+
+    class Meta:
+        model = Listing
+        fields = [
+            "id", "owner", "slug", "path", "name", "summary", "task", "licence", "languages", "tags", "state",
+            "version", "parameter_count", "playground_without_sign_in", "created_at", "published_at",
+        ]  # fmt: skip
+        read_only_fields = ["id", "playground_without_sign_in", "created_at", "published_at"]
+
+    def get_state(self, listing: Listing) -> str:
+        """draft, live or withdrawn."""
+        if listing.withdrawn_at is not None:
+            return "withdrawn"
+        return "live" if listing.published_at is not None else "draft"
+
+
+class ListingSerializer(ListingBriefSerializer):
+    """A listing with its card."""
+
+    class Meta(ListingBriefSerializer.Meta):
+        fields = [*ListingBriefSerializer.Meta.fields, "card", "withdrawn_at", "withdrawn_reason"]
+        read_only_fields = [
+            *ListingBriefSerializer.Meta.read_only_fields,
+            "withdrawn_at",
+            "withdrawn_reason",
+        ]
+        extra_kwargs = {"card": {"max_length": 200_000}}
+
+
+class ListingChangeSerializer(serializers.ModelSerializer[Listing]):
+    class Meta:
+        model = Listing
+        fields = ["name", "summary", "card", "licence", "languages", "tags"]
+        extra_kwargs = {"card": {"max_length": 200_000}}
+
+
+class WithdrawalSerializer(serializers.Serializer[Any]):
+    reason = serializers.CharField(max_length=240, help_text="Subscribers read it.")
+
+
+class CurrentVersionSerializer(serializers.Serializer[Any]):
+    number = serializers.IntegerField(min_value=1)
+
+
+class VersionSerializer(serializers.ModelSerializer[Version]):
+    """A version as everyone sees it."""
+
+    class Meta:
+        model = Version
+        fields = [
+            "number", "digest", "state", "task", "architecture", "context_length", "parameter_count",
+            "weight_bytes", "memory_bytes", "evaluation", "training", "notes", "created_at",
+        ]  # fmt: skip
+        read_only_fields = fields
+
+
+class VersionFileSerializer(serializers.ModelSerializer[VersionFile]):
+    class Meta:
+        model = VersionFile
+        fields = ["path", "size", "sha256"]
+
+
+class OwnVersionSerializer(VersionSerializer):
+    """A version as its provider sees it: with its files and what validation found."""
+
+    files = VersionFileSerializer(many=True, read_only=True)
+
+    class Meta(VersionSerializer.Meta):
+        fields = [*VersionSerializer.Meta.fields, "report", "files"]
+        read_only_fields = fields
+
+
+class DeclaredFileSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField(max_length=MAX_PATH_LENGTH, trim_whitespace=False)
+    size = serializers.IntegerField(min_value=0, max_value=2**62)
+    sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
+
+
+class UploadBeginSerializer(serializers.Serializer[Any]):
+    files = serializers.ListField(child=DeclaredFileSerializer(), allow_empty=False, max_length=MAX_FILES)
+    notes = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class UploadFileSerializer(serializers.ModelSerializer[UploadFile]):
+    class Meta:
+        model = UploadFile
+        fields = ["path", "size", "sha256", "received", "stored"]
+        read_only_fields = fields
+
+
+class UploadSerializer(serializers.ModelSerializer[Upload]):
+    """Send each file's bytes from `received` on; files that are not listed are not needed."""
+
+    listing = serializers.CharField(source="listing.path", read_only=True)
+    version = serializers.IntegerField(source="version.number", read_only=True, default=None)
+    files = UploadFileSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Upload
+        fields = ["id", "listing", "created_at", "expires_at", "notes", "version", "files"]
+        read_only_fields = fields
+
+
+class ComponentSerializer(serializers.ModelSerializer[PriceComponent]):
+    meter = serializers.ChoiceField(choices=Meter.choices)
+    included = serializers.IntegerField(min_value=0, max_value=MOST, default=0)
+    amount = serializers.IntegerField(
+        min_value=0, max_value=MOST, allow_null=True, default=None,
+        help_text="Null: calls stop when the included units are used up.",
+    )  # fmt: skip
+    per = serializers.IntegerField(min_value=1, max_value=MOST, default=1)
+
+    class Meta:
+        model = PriceComponent
+        fields = ["meter", "included", "amount", "per"]
+
+
+class TermsSerializer(serializers.ModelSerializer[PlanVersion]):
+    components = ComponentSerializer(many=True)
+    spend_cap = serializers.IntegerField(
+        min_value=0, max_value=MOST, allow_null=True, required=False,
+        help_text="What a new subscription's usage may cost in a period, unless its buyer chooses otherwise.",
+    )  # fmt: skip
+
+    class Meta:
+        model = PlanVersion
+        fields = [
+            "number", "currency", "monthly_fee", "spend_cap", "requests_per_minute", "tokens_per_minute",
+            "concurrent_requests", "published_at", "components",
+        ]  # fmt: skip
+        read_only_fields = ["number", "currency", "published_at"]
+
+
+class PlanSerializer(serializers.ModelSerializer[Plan]):
+    terms = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Plan
+        fields = ["id", "slug", "name", "kind", "created_at", "archived_at", "terms"]
+        read_only_fields = fields
+
+    def get_terms(self, plan: Plan) -> TermsSerializer:
+        """Those that a new subscriber gets."""
+        return TermsSerializer(latest_version(plan)).data  # type: ignore[return-value]
+
+
+class NewPlanSerializer(serializers.ModelSerializer[Plan]):
+    terms = TermsSerializer()
+
+    class Meta:
+        model = Plan
+        fields = ["slug", "name", "kind", "terms"]
+
+
+class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
+    listing = serializers.CharField(source="listing.path", read_only=True)
+    plan = serializers.SlugField(source="plan_version.plan.slug", read_only=True)
+    terms = TermsSerializer(source="plan_version", read_only=True)
+
+    class Meta:
+        model = Subscription
+        fields = ["id", "listing", "plan", "terms", "spend_cap", "started_at", "ended_at"]
+        read_only_fields = fields
+
+
+class NewSubscriptionSerializer(serializers.Serializer[Any]):
+    listing = serializers.RegexField(r"\A[\w-]+/[\w-]+\Z", help_text="`owner/slug`.")
+    plan = serializers.SlugField()
+    spend_cap = serializers.IntegerField(
+        min_value=0, max_value=MOST, required=False, allow_null=True, default=None
+    )
+
+
+class SubscriptionChangeSerializer(serializers.Serializer[Any]):
+    """Another plan, which ends this subscription and begins one; or another spend cap."""
+
+    plan = serializers.SlugField(required=False)
+    spend_cap = serializers.IntegerField(min_value=0, max_value=MOST, required=False)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give a plan, a spend_cap or both.")
+        return attrs

@@ -1,0 +1,96 @@
+"""Uploads: declare the files, send their bytes in chunks, complete."""
+
+from typing import IO, Any
+from uuid import UUID
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from marketplace import uploads
+from marketplace.api import access
+from marketplace.api.serializers import (
+    OwnVersionSerializer,
+    UploadBeginSerializer,
+    UploadFileSerializer,
+    UploadSerializer,
+)
+from marketplace.models import Upload
+from portal.accounts.models import ApiKey
+from portal.kit import clock
+from portal.kit.errors import Invalid, NotFound
+
+
+class ChunkParser(BaseParser):
+    """The request's body as bytes, whatever it calls itself; a byte more than allowed tells too much."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None) -> Any:
+        return stream.read(uploads.MAX_CHUNK_BYTES + 1)
+
+
+class UploadList(APIView):
+    @extend_schema(operation_id="uploads_list", responses=UploadSerializer(many=True))
+    def get(self, request: Request, owner: str, slug: str) -> Response:
+        """Unfinished uploads, to go on with."""
+        listing = access.managed(request, owner, slug)
+        live = listing.uploads.filter(version=None, expires_at__gt=clock.now()).order_by("-id")
+        shown = live.select_related("listing__organisation").prefetch_related("files")
+        return Response(UploadSerializer(shown, many=True).data)
+
+    @extend_schema(
+        operation_id="uploads_begin", request=UploadBeginSerializer, responses={201: UploadSerializer}
+    )
+    def post(self, request: Request, owner: str, slug: str) -> Response:
+        """Declare the files of a new version."""
+        listing = access.managed(request, owner, slug)
+        given = UploadBeginSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        upload = uploads.begin(listing, by=access.user_of(request), **given.validated_data)
+        return Response(UploadSerializer(upload).data, status=201)
+
+
+class UploadDetail(APIView):
+    @extend_schema(operation_id="uploads_retrieve", responses=UploadSerializer)
+    def get(self, request: Request, upload_id: UUID) -> Response:
+        """What has arrived so far."""
+        return Response(UploadSerializer(_find(request, upload_id)).data)
+
+
+class UploadedFile(APIView):
+    parser_classes = [ChunkParser]
+
+    @extend_schema(
+        operation_id="uploads_append",
+        parameters=[OpenApiParameter("offset", OpenApiTypes.INT64, required=True)],
+        request={"application/octet-stream": OpenApiTypes.BINARY},
+        responses=UploadFileSerializer,
+    )
+    def put(self, request: Request, upload_id: UUID, path: str) -> Response:
+        """Add the next bytes of a file. A wrong offset answers 409 with the right one."""
+        upload = _find(request, upload_id)
+        offset = request.query_params.get("offset", "")
+        if not offset.isdecimal() or len(offset) > 18:
+            raise Invalid(reason="offset must be the number of the chunk's first byte in the file.")
+        chunk = request.data if isinstance(request.data, bytes) else b""
+        file = uploads.append(upload, path, offset=int(offset), chunk=chunk)
+        return Response(UploadFileSerializer(file).data)
+
+
+class Completion(APIView):
+    @extend_schema(operation_id="uploads_complete", request=None, responses={201: OwnVersionSerializer})
+    def post(self, request: Request, upload_id: UUID) -> Response:
+        """Make the version. It is refused, or checking until a worker has tried it."""
+        version = uploads.complete(_find(request, upload_id), by=access.user_of(request))
+        return Response(OwnVersionSerializer(version).data, status=201)
+
+
+def _find(request: Request, upload_id: UUID) -> Upload:
+    upload = uploads.find(upload_id, by=access.user_of(request))
+    if isinstance(request.auth, ApiKey) and request.auth.organisation_id != upload.listing.organisation_id:
+        raise NotFound(what="upload")
+    return upload
