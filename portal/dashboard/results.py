@@ -20,7 +20,7 @@ class Result(NamedTuple):
 class Cell(NamedTuple):
     """One cell of a confusion matrix: how many, and which share of its row."""
 
-    count: int
+    number: int
     share: float
 
 

@@ -37,7 +37,9 @@ def items(listings: QuerySet[Listing]) -> list[Item]:
     )
     found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
     standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
-    return [_item(each, standings.get(each.current_version_id, "")) for each in found]
+    return [
+        _item(each, standings[each.current_version_id] if each.current_version_id else "") for each in found
+    ]
 
 
 def _item(listing: Listing, standing: Standing | str) -> Item:

@@ -20,7 +20,7 @@ class Chart:
 
     name: str
     title: str
-    x: Sequence[datetime] | Sequence[float]
+    x: Sequence[datetime | float]
     series: Sequence[Series]
     unit: str = ""
     x_label: str = ""

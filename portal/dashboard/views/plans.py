@@ -29,7 +29,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         kind, name = form.cleaned_data["kind"], form.cleaned_data["name"]
         made = attempt(form, lambda: pricing.create_plan(
-            listing, by=acting.user, kind=kind, name=name, slug=form.slug, **form.terms()  # type: ignore[typeddict-item]
+            listing, by=acting.user, kind=kind, name=name, slug=form.slug, **form.terms()
         ))  # fmt: skip
         if made:
             messages.success(request, _("The plan %(name)s is open.") % {"name": made.name})
@@ -45,7 +45,7 @@ def revise(request: HttpRequest, slug: str, plan_slug: str) -> HttpResponse:
     plan = _plan(listing, plan_slug)
     form = PlanForm(request.POST or None, task=listing.task, revises=pricing.latest_version(plan))
     if request.method == "POST" and form.is_valid():
-        revised = attempt(form, lambda: pricing.revise_plan(plan, by=acting.user, **form.terms()))  # type: ignore[typeddict-item]
+        revised = attempt(form, lambda: pricing.revise_plan(plan, by=acting.user, **form.terms()))
         if revised:
             messages.success(
                 request,

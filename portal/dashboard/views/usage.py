@@ -1,6 +1,5 @@
 """What was used, call by call and in sums, and what it will cost."""
 
-from typing import cast
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -30,7 +29,7 @@ def usage(request: HttpRequest) -> HttpResponse:
     """Totals, charts and a row per model or key; the page polls itself."""
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET)
-    by = cast(By, "key" if request.GET.get("by") == "key" else "model")
+    by: By = "key" if request.GET.get("by") == "key" else "model"
     groups = reports.usage_groups(organisation, span, by=by)
     if request.GET.get("format") == "csv":
         head = ["group", "requests", "failed", "input_tokens", "output_tokens", "charge"]

@@ -58,7 +58,8 @@ class UploadPage {
     } catch (error) {
       this.busy(false);
       if (this.abort.signal.aborted) this.show(this.words.paused);
-      else this.complain(error instanceof Refused ? error.message : this.words.unreachable);
+      else if (error instanceof Refused) this.complain(error.message, error.facts.findings);
+      else this.complain(this.words.unreachable);
     }
   }
 
@@ -110,9 +111,12 @@ class UploadPage {
     else removeEventListener("beforeunload", warn);
   }
 
-  private complain(message: string): void {
+  private complain(message: string, findings: { file: string; message: string; remedy: string }[] = []): void {
     this.part("problem").hidden = !message;
     this.part("problem-text").textContent = message;
+    const others = findings.slice(1).map(({ file, message: reason, remedy }) =>
+      Object.assign(document.createElement("div"), { textContent: `${file}: ${reason} ${remedy}` }));
+    this.part("problem-text").append(...others);
   }
 
   private part<T extends HTMLElement>(name: string): T {
