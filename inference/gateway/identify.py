@@ -5,14 +5,16 @@ listing or a new version is refused as stale in the very next call, and looked u
 """
 
 import asyncio
+import contextlib
 import hashlib
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from django.db import close_old_connections
+from django.db import close_old_connections, connections
 
 from inference.gateway import lookup
 from inference.gateway.errors import MissingKey, WrongKey
@@ -23,6 +25,7 @@ from portal.kit.errors import PortalError
 CALLERS_KEPT = 20_000
 ROUTES_KEPT = 20_000
 LOOKUP_THREADS = 4
+LET_GO_SECONDS = 2.0
 # Wrong keys are remembered briefly, so that a client in a loop costs no database.
 WRONG_KEY_SECONDS = 10.0
 
@@ -79,7 +82,11 @@ class Identifier:
         return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """End the threads, each of which first lets go of its database connection. Blocks for moments."""
+        everyone = threading.Barrier(LOOKUP_THREADS)
+        for _ in range(LOOKUP_THREADS):
+            self._threads.submit(_let_go, everyone)
+        self._threads.shutdown(wait=True)
 
     async def _look_up_caller(self, text: str, digest: bytes) -> Caller:
         caller = await self.in_thread(lambda: lookup.find_caller(text, digest))
@@ -151,6 +158,13 @@ def bearer(authorization: str | None) -> str:
 def shorten(text: str) -> str:
     """A key as an error may show it: enough to recognise, too little to use."""
     return f"{text[:6]}...{text[-4:]}" if len(text) > 16 else "..."
+
+
+def _let_go(everyone: threading.Barrier) -> None:
+    # Waiting for the others makes sure that each thread takes one of these.
+    with contextlib.suppress(threading.BrokenBarrierError):
+        everyone.wait(LET_GO_SECONDS)
+    connections.close_all()
 
 
 def _retrieve(pending: "asyncio.Future[Any]") -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.conf import settings
 
@@ -14,10 +15,13 @@ from inference.gateway.prompting import Prompter
 from inference.gateway.relay import Relay
 from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
+from portal.kit import ids
 from portal.kit import redis as redis_kit
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+    from billing.credit.facts import CallFacts
 
 # How long a stopping process waits for the ends of calls whose clients have gone.
 LINGER_SECONDS = 10.0
@@ -54,10 +58,14 @@ class GatewayProcess:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.prompter.close()
-        self.identifier.close()
+        await asyncio.to_thread(self.identifier.close)
         self.admission.close()
         await self.relay.close()
         await self.redis.aclose()
+
+    def begin_call(self, facts: "CallFacts") -> "tuple[UUID, CallFacts]":
+        """A new call's id and the facts to admit it with. The demo world marks its calls here."""
+        return ids.uuid7(), facts
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run something that no request waits for; it is held here until it is done."""

@@ -1,5 +1,6 @@
 """A shop with tiny versions, a served gateway, a stand-in worker and the stock client."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,24 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {
         "text-generation": write_llama(folder / "llama"),
         "feature-extraction": write_bert(folder / "bert"),
+        "image-classification": write_convnet(folder / "convnet"),
     }
+
+
+def write_convnet(directory: Path) -> Path:
+    """A digits classifier with random weights."""
+    from safetensors.torch import save_file
+
+    from inference.engines.batch.convnet import ConvNetConfig, MercatoConvNet
+
+    directory.mkdir()
+    config = ConvNetConfig(conv_channels=(4, 4), hidden_size=8)
+    save_file(MercatoConvNet(config).state_dict(), directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(config.to_json()))
+    (directory / "preprocessor_config.json").write_text(json.dumps({"size": {"height": 8, "width": 8}}))
+    card = "---\nlicense: apache-2.0\npipeline_tag: image-classification\n---\n# Digits\n"
+    (directory / "README.md").write_text(card)
+    return directory
 
 
 @pytest.fixture
@@ -72,7 +90,9 @@ def offer(cast: Cast, directories: dict[str, Path]) -> Callable[..., Offer]:
         listing = publishing.create_listing(cast.acme, by=cast.owner, slug=slug, name=slug, task=task)
         version = publishing.add_version(listing, by=cast.owner, files=store(directories[task]))
         version = publishing.record_trial(version.pk, ok=True)
-        priced = [pricing.Component(meter=meter, amount=amount, per=1000) for meter, amount in PRICES[task].items()]
+        priced = [
+            pricing.Component(meter=meter, amount=amount, per=1000) for meter, amount in PRICES[task].items()
+        ]
         plan = pricing.create_plan(
             listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid", components=priced, **terms
         )
@@ -91,7 +111,9 @@ def gateway() -> Iterator[str]:
     """The served data plane's base URL, as `portal.asgi` mounts it."""
     app = create()
     mounted = Starlette(routes=[Mount("/v1", app=app)], lifespan=app.router.lifespan_context)
-    server = uvicorn.Server(uvicorn.Config(mounted, port=0, log_level="warning", lifespan="on"))
+    server = uvicorn.Server(
+        uvicorn.Config(mounted, port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=3)
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
