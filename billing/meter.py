@@ -18,6 +18,8 @@ from portal.kit import clock
 _BLOCK_MS = 200
 # Far longer than any batch takes, so that only the dead are robbed.
 _IDLE_MS = 5_000
+_LEFT_BEHIND_MS = 60_000
+_DEAD_MS = 3_600_000
 _SHARDS = 16
 _PATIENCE_S = 0.5
 
@@ -50,6 +52,8 @@ class Meter:
             Chore(3600, partitions.ensure_ahead),
             Chore(1, lambda: reaper.reap(clock.now())),
             Chore(1, self._claim),
+            Chore(60, lambda: metering.sweep(older_ms=_LEFT_BEHIND_MS)),
+            Chore(3600, lambda: metering.forget_dead(idle_ms=_DEAD_MS)),
         )
 
     def stop(self) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from billing import events, recording
-from billing.credit import keys
+from billing.credit import keys, scripting
 from billing.errors import EventUnreadable
-from portal.kit import redis
+from portal.kit import clock, redis
 
 GROUP = "meter"
 # Unreadable entries, kept for the operator.
@@ -78,8 +78,24 @@ def drain(*, through: bytes) -> int:
 
 
 def leave(consumer: str) -> None:
-    """Forget a consumer that has nothing pending any more."""
-    redis.client().xgroup_delconsumer(keys.USAGE_STREAM, GROUP, consumer)
+    """Forget a consumer, unless it has entries that another one must claim first."""
+    scripting.run(redis.client(), "leaving", [keys.USAGE_STREAM], [GROUP, consumer])
+
+
+def forget_dead(*, idle_ms: int) -> None:
+    """Forget consumers that have not asked for entries for `idle_ms` and have none."""
+    consumers: Any = redis.client().xinfo_consumers(keys.USAGE_STREAM, GROUP)
+    for consumer in consumers:
+        if consumer["idle"] > idle_ms:
+            leave(consumer["name"].decode())
+
+
+def sweep(*, older_ms: int) -> int:
+    """Record what is still on the stream after `older_ms`, whatever the group believes. Answers how many
+    events were new.
+    """
+    before = int(clock.now().timestamp() * 1000) - older_ms
+    return drain(through=str(before).encode())
 
 
 def _remove(entry_ids: Sequence[bytes]) -> None:

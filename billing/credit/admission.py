@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgpack
 import redis.asyncio
-from django.db import close_old_connections
+from django.db import connection
 
 from billing.credit import keys, leases, scripting
 from billing.credit.facts import CallFacts
@@ -104,8 +104,11 @@ class Admission:
 
 
 def _refill(facts: CallFacts, needs: Mapping[str, int]) -> None:
-    close_old_connections()
-    leases.refill(facts.period_id, lease_id=facts.lease_id, needs=needs)
+    try:
+        leases.refill(facts.period_id, lease_id=facts.lease_id, needs=needs)
+    finally:
+        # Refills are rare, and this thread may be idle for hours.
+        connection.close()
 
 
 def _pairs(flat: Sequence[Any]) -> dict[str, int]:

@@ -21,6 +21,7 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "fencing": ("fencing",),
     "renewing": ("run", "lease", "renewing"),
     "attaching": ("attaching",),
+    "leaving": ("leaving",),
 }
 
 

@@ -40,13 +40,15 @@ def open_shop(
     components: Mapping[str, tuple[int, int | None, int]] | None = None,
     spend_cap: int = 10**12,
     monthly_fee: int = 0,
+    provider: Organisation | None = None,
+    consumer: Organisation | None = None,
     **limits: int,
 ) -> Shop:
     """Components map a meter to (included, amount, per)."""
     number = next(_numbers)
     user = User.objects.create_user(f"seller{number}@example.com", "correct horse battery")
-    provider = Organisation.objects.create(slug=f"seller{number}", name="Seller")
-    consumer = Organisation.objects.create(slug=f"buyer{number}", name="Buyer")
+    provider = provider or Organisation.objects.create(slug=f"seller{number}", name="Seller")
+    consumer = consumer or Organisation.objects.create(slug=f"buyer{number}", name="Buyer")
     listing = Listing.objects.create(
         organisation=provider, slug="model", name="Model", task="text-generation", created_by=user
     )

@@ -1,6 +1,9 @@
 """From the usage stream to the books: once, whole, and the same sum everywhere."""
 
+import threading
+
 from asgiref.sync import sync_to_async
+from django.db import connection
 
 from billing import earnings, invariants, invoicing, metering, usage
 from billing.credit.admission import Admission
@@ -105,10 +108,6 @@ async def test_parallel_meters_share_a_hot_subscription(admission: Admission) ->
     await use(admission, 40)
 
     def record() -> None:
-        import threading
-
-        from django.db import connection
-
         metering.join()
 
         def drain(name: str, shard: int) -> None:
@@ -122,8 +121,25 @@ async def test_parallel_meters_share_a_hot_subscription(admission: Admission) ->
         for thread in threads:
             thread.join()
         assert UsageEvent.objects.count() == 40
-        assert RatedLine.objects.get(meter="requests").units == 27 - 0
+        assert RatedLine.objects.get(meter="requests").units == 27
         assert LedgerEntry.objects.count() > 3
         assert invariants.check() == []
 
     await sync_to_async(record)()
+
+
+async def test_a_leaving_meter_never_takes_entries_with_it(admission: Admission) -> None:
+    await use(admission, 3)
+
+    def leave_and_sweep() -> None:
+        metering.join()
+        assert len(metering.take("leaves", count=100, block_ms=1)) == 3
+        metering.leave("leaves")
+        assert len(metering.claim("heir", idle_ms=0, count=100)) == 3
+        redis.client().xgroup_delconsumer("usage", metering.GROUP, "heir")
+        assert metering.claim("other", idle_ms=0, count=100) == []
+        assert metering.sweep(older_ms=-1000) == 3
+        metering.forget_dead(idle_ms=-1)
+        assert redis.client().xinfo_consumers("usage", metering.GROUP) == []
+
+    await sync_to_async(leave_and_sweep)()

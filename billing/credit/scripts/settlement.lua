@@ -37,7 +37,7 @@ local rated, charge = {}, 0
 if not is_fenced then
   for meter in string.gmatch(lease.meters, '%S+') do
     local held, before = tonumber(hold['u:' .. meter] or 0), tonumber(lease[meter .. ':q'])
-    redis.call('HINCRBY', hold.lease_key, meter .. ':h', -held)
+    redis.call('HINCRBY', hold.lease_key, meter .. ':h', 0 - held) -- -0 is no integer to Redis
     -- Beyond its hold a call is the provider's loss, never the consumer's.
     local units = is_free and 0 or math.min(counted[meter] or 0, held)
     if units > 0 then

@@ -1,0 +1,119 @@
+"""The books over HTTP: typed, paged, and nobody else's."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from billing import recording
+from billing.credit import leases
+from billing.events import Rated
+from billing.models import BillingPeriod
+from portal.kit import clock, ids
+from tests.billing.events import make_event
+from tests.billing.shop import Shop, open_shop
+from tests.conftest import Cast
+
+pytestmark = pytest.mark.urls("tests.billing.urls")
+ROUTES = ["/api/usage/", "/api/requests/", "/api/invoices/draft/", "/api/earnings/"]
+CALLS = 7
+
+
+@pytest.fixture
+def shop(books: None, cast: Cast) -> Shop:
+    """Acme has made seven calls of 10 output tokens at 3 micro-minor units each, on a plan with a fee."""
+    shop = open_shop(components={"output_tokens": (0, 3, 1)}, monthly_fee=500, consumer=cast.acme)
+    events = [
+        make_event(shop, units={"requests": 1, "output_tokens": 10}, charge=30,
+                   rated=(Rated("output_tokens", 10 * number, 10, 30),))
+        for number in range(CALLS)
+    ]  # fmt: skip
+    recording.record(events, shard=0)
+    return shop
+
+
+def read(client: Client, path: str, **query: Any) -> Any:
+    answer = client.get(path, query)
+    assert answer.status_code == 200, answer.content
+    return answer.json()
+
+
+def test_usage_totals_and_series(shop: Shop, cast: Cast) -> None:
+    answer = read(cast.browser(cast.mate), "/api/usage/", by="model", step="all")
+    assert answer["totals"]["output_tokens"] == 10 * CALLS
+    assert answer["totals"]["charge"] == {"amount": 30 * CALLS, "currency": "USD", "major": "0.0000021"}
+    (point,) = answer["series"]
+    assert point["group"] == shop.listing.path
+    assert point["totals"] == answer["totals"]
+
+
+def test_requests_page_by_key_without_gap_or_repeat(shop: Shop, cast: Cast) -> None:
+    client, seen = cast.browser(cast.owner), []
+    answer = read(client, "/api/requests/", limit=3)
+    while True:
+        seen += [row["id"] for row in answer["results"]]
+        if not answer["next"]:
+            break
+        answer = read(client, answer["next"])
+    assert len(seen) == len(set(seen)) == CALLS
+    assert seen == sorted(seen, reverse=True)
+    assert answer["results"][0]["charge"]["amount"] == 30
+
+
+def test_requests_filter_by_time_and_outcome(shop: Shop, cast: Cast) -> None:
+    client, now = cast.browser(cast.owner), clock.now()
+    assert read(client, "/api/requests/", outcome="failed")["results"] == []
+    assert read(client, "/api/requests/", until=(now - timedelta(hours=1)).isoformat())["results"] == []
+    assert len(read(client, "/api/requests/", listing_id=str(shop.listing.pk))["results"]) == CALLS
+    assert read(client, "/api/requests/", key_id=str(ids.uuid7()))["results"] == []
+    assert client.get("/api/requests/", {"outcome": "nonsense"}).status_code == 400
+
+
+def test_draft_invoice_has_the_fee_and_the_usage(shop: Shop, cast: Cast) -> None:
+    answer = read(cast.browser(cast.owner), "/api/invoices/draft/")
+    (section,) = answer["sections"]
+    assert [(line["meter"], line["quantity"], line["amount"]["amount"]) for line in section["lines"]] == [
+        ("fee", 1, 500),
+        ("output_tokens", 10 * CALLS, 30 * CALLS),
+    ]
+    assert answer["total"]["amount"] == 500 + 30 * CALLS
+
+
+def test_a_fresh_subscription_owes_its_fee_before_any_call(cast: Cast, books: None) -> None:
+    open_shop(monthly_fee=700, consumer=cast.acme)
+    assert read(cast.browser(cast.owner), "/api/invoices/draft/")["total"]["amount"] == 700
+    assert not BillingPeriod.objects.exists()
+
+
+def test_earnings_are_the_providers(shop: Shop, cast: Cast) -> None:
+    assert read(cast.browser(cast.owner), "/api/earnings/")["total"]["gross"]["amount"] == 0
+    sale = open_shop(components={"output_tokens": (0, 3, 1)}, provider=cast.acme)
+    leases.open_for(sale.subscription, clock.now())
+    units = {"requests": 1, "output_tokens": 5}
+    recording.record(
+        [make_event(sale, units=units, charge=15, rated=(Rated("output_tokens", 0, 5, 15),))], shard=0
+    )
+    answer = read(cast.browser(cast.owner), "/api/earnings/")
+    assert answer["total"]["gross"]["amount"] == 15
+    assert answer["total"]["net"]["amount"] == answer["balance"]["amount"] == 14
+    assert [row["listing"] for row in answer["listings"]] == [sale.listing.path]
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_an_outsider_sees_nothing_and_a_stranger_is_refused(shop: Shop, cast: Cast, route: str) -> None:
+    outside = read(cast.browser(cast.outsider), route)
+    assert str(shop.listing.pk) not in str(outside)
+    assert shop.listing.path not in str(outside)
+    assert Client().get(route).status_code == 401
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_query_counts_stay_constant(
+    shop: Shop, cast: Cast, route: str, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    client = cast.browser(cast.owner)
+    recording.record([make_event(shop) for _ in range(20)], shard=1)
+    with django_assert_max_num_queries(13):
+        read(client, route)
