@@ -37,7 +37,9 @@ def publish(provider: Person, slug: str, task: str, directory: Path, plan: dict[
     listing = f"{provider.organisation}/{slug}"
     version = provider.upload(listing, directory)
     assert version["state"] == "ready", version
-    provider.call("POST", f"/api/listings/{listing}/plans/", json=plan)
+    heading = {name: plan[name] for name in ("slug", "name", "kind")}
+    terms = {name: value for name, value in plan.items() if name not in heading}
+    provider.call("POST", f"/api/listings/{listing}/plans/", json={**heading, "terms": terms})
     provider.call("POST", f"/api/listings/{listing}/publish/")
     return listing
 
