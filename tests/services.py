@@ -20,6 +20,7 @@ def start_services() -> embedded.Services:
     """
     stack = contextlib.ExitStack()
     home = Path(tempfile.mkdtemp(prefix="mercato-tests-"))
+    home.chmod(0o755)  # as homes are; what is secret in it is closed by itself
     stack.callback(shutil.rmtree, home, ignore_errors=True)
     database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
     services = stack.enter_context(
