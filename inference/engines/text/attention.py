@@ -141,10 +141,17 @@ class Writing:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What attention needs to know of a step; the runner passes it through the model to `slot_attention`."""
+    """What attention needs to know of a step."""
 
     writings: list[Writing]
     groups: list[Group]
+
+    def run(self, call: Call) -> torch.Tensor:
+        """Store the call's keys and values, and attend. Returns [tokens, 1, heads, head_dim]."""
+        for writing in self.writings:
+            writing.run(call)
+        parts = [group.run(call) for group in self.groups]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def slot_attention(
@@ -162,10 +169,7 @@ def slot_attention(
     """transformers' attention interface; see `Call` for shapes. Returns [tokens, 1, heads, head_dim]."""
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     call = Call(int(module.layer_idx), query, key, value, scale, sliding_window or 0)  # type: ignore[arg-type]
-    for writing in step.writings:
-        writing.run(call)
-    parts = [group.run(call) for group in step.groups]
-    return parts[0] if len(parts) == 1 else torch.cat(parts), None
+    return step.run(call), None
 
 
 def register() -> None:

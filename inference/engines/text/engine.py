@@ -4,6 +4,8 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -124,37 +126,50 @@ class TextEngine:
 
     def _work(self) -> None:
         with torch.inference_mode():
-            while self._take_news():
-                self._step()
+            while True:
+                items = self._wait()
+                self._survive(partial(self._take_in, items))
+                if self._is_over():
+                    break
+                self._survive(self._generator.step)
+                self._flush()
+            # Nothing is accepted any more; what slipped in is told, too.
+            self._survive(partial(self._take_in, list(self._inbox)))
             self._generator.end_all("The engine was stopped.")
             self._flush()
             self._cache.clear()
             self._generator.runner.free()
 
-    def _take_news(self) -> bool:
-        """Wait for something to do and take in what has come. False when it is time to stop."""
+    def _wait(self) -> list[GenerateRequest | str]:
+        """Sleep until there is something to do; what has come since, requests and ids to cancel, in order."""
         with self._news:
             while not (self._inbox or self._generator.scheduler.has_work or self._is_closing):
                 self._news.wait()
-            items = list(self._inbox)
-            for item in items:
-                if isinstance(item, GenerateRequest):
-                    self._generator.add(item)
-            self._inbox.clear()
-        for item in items:
-            if isinstance(item, str):
-                self._generator.cancel(item)
-        if self._stop_at is None:
-            return True
-        return self._generator.scheduler.has_work and time.monotonic() < self._stop_at
+            return list(self._inbox)
 
-    def _step(self) -> None:
+    def _take_in(self, items: list[GenerateRequest | str]) -> None:
+        for item in items:
+            if isinstance(item, GenerateRequest):
+                with self._news:  # never uncounted, nor counted twice, between inbox and flights
+                    self._generator.add(item)
+                    self._inbox.popleft()
+            else:
+                self._inbox.popleft()
+                self._generator.cancel(item)
+
+    def _is_over(self) -> bool:
+        if self._stop_at is None:
+            return False
+        is_idle = not (self._inbox or self._generator.scheduler.has_work)
+        return is_idle or time.monotonic() >= self._stop_at
+
+    def _survive(self, act: Callable[[], None]) -> None:
+        """The thread outlives anything: those it held are told, and later requests run."""
         try:
-            self._generator.step()
-        except Exception:  # the thread outlives anything: what it held is told, later requests run
-            logger.exception("the text engine's step failed")
+            act()
+        except Exception:
+            logger.exception("the text engine failed")
             self._generator.end_all("The engine failed.")
-        self._flush()
 
     def _flush(self) -> None:
         try:

@@ -127,11 +127,11 @@ class Generator:
 
     def _advance(self, works: Items[Work], started: float) -> None:
         """Note what is computed, and share the step's time out by tokens."""
-        total = sum(work.count for work in works)
-        per_token_ms = (time.perf_counter() - started) * 1000 / total
+        total, seconds = sum(work.count for work in works), time.perf_counter() - started
+        self.scheduler.note_speed(total, seconds)
         for work in works:
             work.sequence.computed = work.start + work.count
-            work.sequence.compute_ms += per_token_ms * work.count
+            work.sequence.compute_ms += seconds * 1000 * work.count / total
 
     def _accept(self, work: Work, choice: Choice) -> None:
         flight = self.flights[work.sequence.request.id]
@@ -164,13 +164,19 @@ class Generator:
         """Emit the last chunk and free the place. What failed leaves nothing for others to reuse."""
         sequence = flight.sequence
         del self.flights[sequence.request.id]
-        self.scheduler.remove(sequence, keep=reason != "error")
+        try:
+            self.scheduler.remove(sequence, keep=reason != "error")
+        except Exception:  # a device that fails for good; the caller must still hear of the end
+            logger.exception("the place of request %s was not freed", sequence.request.id)
         self._count(sequence, failed=reason == "error")
-        text += flight.text.finish()
-        self._emit_last(
-            sequence,
-            Chunk(text=text, logprobs=flight.text.take_logprobs(), finish_reason=reason, error=error),
-        )
+        try:
+            text += flight.text.finish()
+            logprobs = flight.text.take_logprobs()
+        except Exception:  # a tokenizer that fails must not cost the request its last chunk
+            logger.exception("the end of request %s cannot be written", sequence.request.id)
+            reason, error, logprobs = "error", "The answer could not be written.", ()
+        last = Chunk(text=text, logprobs=logprobs, finish_reason=reason, error=error)
+        self._emit_last(sequence, last)
 
     def _emit_last(self, sequence: Sequence, chunk: Chunk) -> None:
         try:

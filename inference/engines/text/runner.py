@@ -7,7 +7,7 @@ from itertools import groupby
 import torch
 from transformers import PreTrainedModel
 
-from inference.engines.text import attention
+from inference.engines.text import attention, decoder
 from inference.engines.text.kv_cache import KVCache, Pool
 from inference.engines.text.sequence import Work
 
@@ -16,9 +16,7 @@ class Runner:
     """A model whose attention reads and writes `cache`. One step at a time, on one thread."""
 
     def __init__(self, model: PreTrainedModel, cache: KVCache, *, device: str) -> None:
-        attention.register()
-        model.set_attn_implementation(attention.NAME)
-        self._body: torch.nn.Module = model.base_model
+        self._decode: decoder.Decoder = decoder.wrap(model)
         self._head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._cache = cache
         self._device = device
@@ -33,9 +31,7 @@ class Runner:
         positions = [p for w in ordered for p in range(w.start, w.start + w.count)]
         packed = torch.tensor([tokens, positions], device=self._device)
         step = self._lay_out(ordered, packed[1])
-        hidden = self._body(
-            input_ids=packed[0][:, None], position_ids=packed[1][:, None], use_cache=False, step=step
-        ).last_hidden_state[:, 0]
+        hidden = self._decode(packed[0], packed[1], step)
         completing, rows = _completing(ordered)
         if len(rows) != len(tokens):
             hidden = hidden[torch.tensor(rows, device=self._device, dtype=torch.long)]
@@ -43,7 +39,7 @@ class Runner:
 
     def free(self) -> None:
         """Let go of the model. `run` must not be called again."""
-        self._body = self._head = torch.nn.Identity()
+        del self._decode, self._head
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 

@@ -2,7 +2,8 @@
 
 Every running sequence decodes one token in every step. What is left of the step's token budget goes to
 prompts, in chunks, so that a long prompt never holds up the others' tokens. The oldest unfinished prompt
-is sure of half of it and the rest goes to those nearest their first token, so that neither starves.
+is sure of half of it and the rest goes to those nearest their first token, so that neither starves. Where
+the model is slow, the budget shrinks to what keeps a step short while someone waits for the next token.
 """
 
 from collections import deque
@@ -10,6 +11,9 @@ from itertools import islice
 from typing import Protocol
 
 from inference.engines.text.sequence import Sequence, Work
+
+STEP_SECONDS = 0.1
+SMALLEST_BUDGET = 16
 
 
 class Room(Protocol):
@@ -34,6 +38,7 @@ class Scheduler:
         self._room = room
         self._slots = slots
         self._step_tokens = step_tokens
+        self._seconds_per_token = 0.0
 
     @property
     def has_work(self) -> bool:
@@ -53,9 +58,22 @@ class Scheduler:
     def plan(self) -> list[Work]:
         """The work of the next step; empty only when there is nothing to do."""
         decoding = [Work(s, s.computed, 1) for s in self.running if not s.is_prefilling]
-        budget = max(self._step_tokens - len(decoding), self._step_tokens // 4)
+        budget = self._budget(len(decoding))
         self._admit()
         return decoding + _share(budget, [s for s in self.running if s.is_prefilling])
+
+    def note_speed(self, tokens: int, seconds: float) -> None:
+        """Learn from a step how long a prompt's token takes; steps of few tokens say little of that."""
+        if tokens >= 2 * SMALLEST_BUDGET:
+            latest, known = seconds / tokens, self._seconds_per_token
+            self._seconds_per_token = known + (latest - known) / 4 if known else latest
+
+    def _budget(self, decoding: int) -> int:
+        """Tokens of prompts in the next step, at least a quarter of a full step's."""
+        limit = self._step_tokens
+        if decoding and self._seconds_per_token:
+            limit = min(limit, max(int(STEP_SECONDS / self._seconds_per_token), SMALLEST_BUDGET))
+        return max(limit - decoding, limit // 4, 1)
 
     def _admit(self) -> None:
         """First come, first served; only those wait aside whose beginning is being computed just now."""

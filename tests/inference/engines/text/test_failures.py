@@ -180,6 +180,22 @@ def test_a_bug_in_a_step_fails_what_is_in_flight_but_not_the_engine(
     assert ask_all(engine, sink) == expected
 
 
+def test_a_device_that_fails_for_good_still_lets_every_request_end(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("device-side assert")
+
+    monkeypatch.setattr(Runner, "run", fail)
+    monkeypatch.setattr("inference.engines.text.kv_cache.KVCache.release", fail)
+    engine = start(llama)
+    for _ in range(2):
+        ask_all(engine, sink)
+        assert all(sink.last(name).finish_reason == "error" for name in PROMPTS)
+        sink.chunks.clear()
+    assert engine.capacity().busy == 0
+
+
 def test_parameters_no_one_foresaw_fail_only_their_request(
     llama: Path, start: Start, sink: Collector, expected: dict[str, str]
 ) -> None:

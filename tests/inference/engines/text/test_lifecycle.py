@@ -182,6 +182,30 @@ def test_closing_without_drain_ends_the_rest_as_errors(llama: Path, start: Start
     assert not engine._thread.is_alive()
 
 
+@pytest.mark.parametrize("drain", [True, False])
+def test_no_request_is_lost_between_submit_and_close(
+    drain: bool, llama: Path, start: Start, sink: Collector
+) -> None:
+    engine = start(llama)
+    accepted: list[str] = []
+
+    def keep_submitting() -> None:
+        for number in range(100_000):
+            try:
+                engine.submit(ask(str(number), [1, 2], max_tokens=2))
+            except RequestRefused:
+                return
+            accepted.append(str(number))
+
+    thread = threading.Thread(target=keep_submitting)
+    thread.start()
+    time.sleep(0.05)
+    engine.close(drain=drain, timeout=30)
+    thread.join()
+    assert accepted
+    assert all(count_last(sink, name) == 1 for name in accepted)
+
+
 def test_a_long_prompt_does_not_stall_anothers_tokens(llama: Path, start: Start) -> None:
     class Ordered(Collector):
         """Keeps the order in which chunks of all requests came."""

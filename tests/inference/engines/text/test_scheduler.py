@@ -94,3 +94,16 @@ def test_many_decoding_leave_a_quarter_of_the_step_to_prompts() -> None:
         run(scheduler.plan())
     scheduler.add(sequence("new", 100))
     assert run(scheduler.plan())["new"] == 16
+
+
+def test_a_slow_model_gets_smaller_prompt_chunks_while_others_decode() -> None:
+    scheduler = Scheduler(Room(), slots=8, step_tokens=256)
+    scheduler.add(sequence("talker", 4))
+    run(scheduler.plan())
+    scheduler.add(sequence("long", 2000))
+    assert run(scheduler.plan()) == {"talker": 1, "long": 255}
+    scheduler.note_speed(100, seconds=0.2)  # 2 ms a token
+    assert run(scheduler.plan()) == {"talker": 1, "long": 49}
+    scheduler.note_speed(1, seconds=9.0)  # a step of one token says nothing of prompts
+    scheduler.remove(scheduler.running[0], keep=True)
+    assert run(scheduler.plan()) == {"long": 256}  # no one waits for a next token
