@@ -110,3 +110,9 @@ class AlreadySubscribed(Conflict):
 class SubscriptionEnded(Conflict):
     code = "subscription_ended"
     message = "This subscription has ended. Subscribe again."
+
+
+class HubUnusable(PortalError):
+    status = 502
+    code = "hub_unusable"
+    message = "{repository} could not be fetched: {reason}"

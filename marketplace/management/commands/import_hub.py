@@ -1,0 +1,37 @@
+"""`manage.py import_hub REPO --listing OWNER/SLUG`: a model of a hub becomes the next version of a listing."""
+
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from marketplace import importing
+from marketplace.errors import HubUnusable
+from marketplace.management.releasing import ReleaseCommand
+
+
+class Command(ReleaseCommand):
+    help = "Fetch a model from a hub (HF_ENDPOINT) and release it as the next version of a listing."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("repository", metavar="OWNER/NAME")
+        parser.add_argument("--revision", help="A branch, tag or commit.")
+        parser.add_argument(
+            "--allow", nargs="+", default=[], metavar="PATTERN", help="Fetch only files that match one."
+        )
+        super().add_arguments(parser)
+
+    def handle(self, *, repository: str, revision: str | None, allow: list[str], **options: Any) -> None:  # type: ignore[override]
+        place = Path(settings.HOME) / "imports"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as folder:
+            try:
+                commit = importing.fetch(repository, into=Path(folder), revision=revision, allow=allow)
+            except HubUnusable as problem:
+                raise CommandError(str(problem)) from problem
+            self.stdout.write(f"Fetched {repository} at {commit}.")
+            options["notes"] = options["notes"] or f"Imported from {repository} at {commit}."
+            self.release(Path(folder), options)
