@@ -70,7 +70,10 @@ def draft(organisation: Organisation, at: datetime) -> DraftInvoice:
 
     Raises `MixedCurrencies` if their plans are priced in several.
     """
-    sections = tuple(_section(subscription, at) for subscription in _billed(organisation, at))
+    running = periods.running(organisation, at)
+    sections = tuple(
+        _section(subscription, running.get(subscription.pk), at) for subscription in _billed(organisation, at)
+    )
     return DraftInvoice(organisation=organisation, at=at, sections=sections, total=_total(sections))
 
 
@@ -90,16 +93,14 @@ def rebuild(period: BillingPeriod) -> dict[str, Rebuilt]:
 
 def _billed(organisation: Organisation, at: datetime) -> Iterable[Subscription]:
     found = Subscription.objects.filter(organisation=organisation, started_at__lte=at)
-    for subscription in found.select_related("listing__organisation", "plan_version__plan").order_by(
-        "started_at"
-    ):
+    found = found.select_related("listing__organisation", "plan_version__plan")
+    for subscription in found.prefetch_related("plan_version__components").order_by("started_at"):
         starts, _ = periods.bounds(subscription, at)
         if subscription.ended_at is None or subscription.ended_at > starts:
             yield subscription
 
 
-def _section(subscription: Subscription, at: datetime) -> DraftSection:
-    period = periods.find(subscription, at)
+def _section(subscription: Subscription, period: BillingPeriod | None, at: datetime) -> DraftSection:
     starts, ends = (period.starts, period.ends) if period else periods.bounds(subscription, at)
     terms = period.plan_version if period else subscription.plan_version
     rated = {line.meter: line for line in period.lines.all()} if period else {}
@@ -133,7 +134,7 @@ def _line(component: PriceComponent, rated: RatedLine | None, terms: PlanVersion
 
 
 def _components(terms: PlanVersion) -> Iterable[PriceComponent]:
-    return terms.components.order_by("meter")
+    return sorted(terms.components.all(), key=lambda component: component.meter)
 
 
 def _total(sections: Iterable[DraftSection]) -> Money:

@@ -1,6 +1,7 @@
 """Billing periods: months since a subscription began, made when first needed."""
 
 from datetime import datetime
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -8,6 +9,7 @@ from django.db import transaction
 from billing.errors import NoPeriod
 from billing.models import BillingPeriod
 from marketplace.models import Subscription
+from portal.accounts.models import Organisation
 from portal.kit import clock
 
 
@@ -23,6 +25,13 @@ def find(subscription: Subscription, at: datetime) -> BillingPeriod | None:
         .filter(subscription=subscription, starts__lte=at, ends__gt=at)
         .first()
     )
+
+
+def running(organisation: Organisation, at: datetime) -> dict[UUID, BillingPeriod]:
+    """The organisation's periods that hold `at`, by subscription, with their terms and rated lines loaded."""
+    found = BillingPeriod.objects.filter(subscription__organisation=organisation, starts__lte=at, ends__gt=at)
+    found = found.select_related("plan_version__plan").prefetch_related("lines", "plan_version__components")
+    return {period.subscription_id: period for period in found}
 
 
 def bounds(subscription: Subscription, at: datetime) -> tuple[datetime, datetime]:

@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from asgiref.sync import sync_to_async
 
+from billing.credit import reaper, settlement
 from billing.credit.admission import Admission
 from billing.errors import AllowanceExhausted, RateLimited, StaleFacts
-from portal.kit import ids, redis
+from portal.kit import clock, ids, redis
 from tests.billing.shop import Caller, finish, open_shop
 
 
@@ -128,3 +130,48 @@ async def test_concurrency_is_live_holds_and_never_leaks(admission: Admission) -
     assert refused.value.data["scope"] == "concurrent requests"
     finish(first, "cancelled")
     await caller.admit()
+
+
+async def test_a_period_that_is_over_admits_nothing(admission: Admission) -> None:
+    caller = await opened(admission)
+    caller.facts = replace(caller.facts, period_ends=clock.now().timestamp() - 0.001)
+    with pytest.raises(StaleFacts):
+        await caller.admit()
+
+
+async def test_a_call_that_nobody_renews_is_reaped_free_and_its_worker_told(admission: Admission) -> None:
+    caller = await opened(admission, components={"requests": (1, None, 1)}, concurrent_requests=1)
+    call, _ = await caller.admit()
+    settlement.attach_control(redis.client(), request_id=call, stream="control")
+    assert await admission.renew([call], 60) == []
+    assert await asyncio.to_thread(reaper.reap, clock.now() + timedelta(seconds=59)) == []
+    assert await asyncio.to_thread(reaper.reap, clock.now() + timedelta(seconds=61)) == [call]
+    assert await admission.renew([call], 60) == [call]
+    ((_, told),) = redis.client().xrange("control")
+    assert told == {b"cancel": call.hex.encode()}
+    assert finish(call, output_tokens=1) == (0, "gone")
+    await caller.admit()
+
+
+async def test_more_than_was_held_is_never_charged(admission: Admission) -> None:
+    caller = await opened(admission, components={"output_tokens": (0, 5, 1), "images": (0, 9, 1)})
+    call, _ = await caller.admit(output_tokens=10)
+    assert finish(call, output_tokens=1000, images=4) == (50, "succeeded")
+
+
+async def test_a_pipeline_finishes_many_at_once(admission: Admission) -> None:
+    caller = await opened(admission, components={"output_tokens": (0, 5, 1)})
+    calls = [(await caller.admit(output_tokens=10))[0] for _ in range(3)]
+    pipeline = redis.client().pipeline(transaction=False)
+    for call in calls:
+        settlement.finish(
+            pipeline, request_id=call, outcome="succeeded", quantities={"output_tokens": 2}, reply="reply",
+            final=b"final", facts_extra={},
+        )  # fmt: skip
+    assert pipeline.execute() == [[10, b"succeeded"]] * 3
+
+
+async def test_a_call_that_ended_before_it_began_costs_nothing(admission: Admission) -> None:
+    caller = await opened(admission, components={"requests": (0, 100, 1)})
+    call, _ = await caller.admit()
+    assert finish(call, "cancelled") == (0, "cancelled")
