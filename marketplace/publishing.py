@@ -191,8 +191,11 @@ def make_current(version: Version, *, by: User) -> None:
 
 
 def publish(listing: Listing, *, by: User) -> None:
-    """Show it in the catalogue and let others subscribe; a withdrawn listing comes back. Raises `NotPublishable`."""
-    membership.require(by, listing.organisation, "publish")
+    """Show it in the catalogue and let others subscribe; a withdrawn listing comes back.
+
+    Operators may bring back anyone's listing. Raises `NotPublishable`.
+    """
+    _require_publisher(by, listing)
     listing.refresh_from_db(fields=["current_version", "published_at", "withdrawn_by"])
     if listing.withdrawn_by is not None and listing.withdrawn_by.is_staff and not by.is_staff:
         raise NotPublishable(listing=listing.path, reason="the operator has withdrawn it. Ask them first.")
@@ -212,8 +215,12 @@ def publish(listing: Listing, *, by: User) -> None:
 
 def withdraw(listing: Listing, *, by: User, reason: str) -> None:
     """Stop all calls and hide it; subscribers read the reason. Operators may withdraw anyone's listing."""
-    if not by.is_staff:
-        membership.require(by, listing.organisation, "publish")
+    _require_publisher(by, listing)
     listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = clock.now(), by, reason[:240]
     listing.save(update_fields=["withdrawn_at", "withdrawn_by", "withdrawn_reason"])
     epochs.bump("listing", listing.pk)
+
+
+def _require_publisher(by: User, listing: Listing) -> None:
+    if not by.is_staff:
+        membership.require(by, listing.organisation, "publish")

@@ -24,7 +24,7 @@ class Command(ReleaseCommand):
         )
         super().add_arguments(parser)
 
-    def handle(self, *, repository: str, revision: str | None, allow: list[str], **options: Any) -> None:  # type: ignore[override]
+    def handle(self, *, repository: str, revision: str | None, allow: list[str], **options: Any) -> None:
         place = Path(settings.HOME) / "imports"
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place) as folder:

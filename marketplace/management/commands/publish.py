@@ -16,7 +16,7 @@ class Command(ReleaseCommand):
         parser.add_argument("directory", type=Path)
         super().add_arguments(parser)
 
-    def handle(self, *, directory: Path, **options: Any) -> None:  # type: ignore[override]
+    def handle(self, *, directory: Path, **options: Any) -> None:
         if not directory.is_dir():
             raise CommandError(f"{directory} is no folder.")
         self.release(directory, options)
