@@ -21,8 +21,15 @@ document.addEventListener("DOMContentLoaded", () => {
 document.addEventListener("htmx:config:request", (event) => {
   const context = (event as CustomEvent).detail.ctx;
   const token = document.querySelector<HTMLMetaElement>("meta[name=csrf-token]")?.content;
-  if (token && context.request.method !== "GET") context.request.headers["X-CSRFToken"] = token;
+  if (context.request.method === "GET") dropBlanks(context.request.body);
+  else if (token) context.request.headers["X-CSRFToken"] = token;
 });
+
+// An address says only what was asked for.
+function dropBlanks(fields: unknown): void {
+  if (!(fields instanceof FormData)) return;
+  for (const [name, value] of [...fields]) if (value === "") fields.delete(name);
+}
 
 // A page that nobody looks at does not poll.
 document.addEventListener("htmx:before:request", (event) => {
