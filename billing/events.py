@@ -90,15 +90,14 @@ def _shown_ms(identity: UUID, extra: Mapping[str, Any]) -> int:
 
 def copy_row(event: Event) -> str:
     """A line of COPY's text format, in the order of `COLUMNS`."""
-    known, extra = event.known, event.extra
-    finished = datetime.fromtimestamp(event.finished_ms / 1000, tz=UTC).isoformat()
-    values = (
-        event.id, finished, *known[:8], known.key, known.endpoint, known.streamed, event.outcome,
-        *(event.units.get(meter, 0) for meter in METERS), _rated_json(event.rated), event.charge, known.currency,
-        extra.get("ttft_ms"), extra.get("latency_ms"), extra.get("worker", ""), extra.get("finish_reason", ""),
-        known.demo,
+    known, extra, units = event.known, event.extra, event.units
+    finished = datetime.fromtimestamp(event.finished_ms / 1000, tz=UTC)
+    return _ROW % (
+        event.id, finished, *known[:8], _optional(known.key), _escape(known.endpoint), known.streamed,
+        event.outcome, *[units.get(meter, 0) for meter in METERS], _rated_json(event.rated), event.charge,
+        known.currency, _optional(extra.get("ttft_ms")), _optional(extra.get("latency_ms")),
+        _escape(extra.get("worker", "")), _escape(extra.get("finish_reason", "")), known.demo,
     )  # fmt: skip
-    return "\t".join(map(_copy_text, values)) + "\n"
 
 
 COLUMNS = (
@@ -106,6 +105,9 @@ COLUMNS = (
     "plan_version_id", "period_id", "lease_id", "api_key_id", "endpoint", "streamed", "outcome", *METERS,
     "rated", "charge", "currency", "ttft_ms", "latency_ms", "worker", "finish_reason", "demo",
 )  # fmt: skip
+
+
+_ROW = "\t".join(["%s"] * len(COLUMNS)) + "\n"
 
 
 def _read_rated(text: str) -> tuple[Rated, ...]:
@@ -120,11 +122,11 @@ def _rated_json(rated: tuple[Rated, ...]) -> str:
     return f"{{{inner}}}"
 
 
-def _copy_text(value: object) -> str:
-    if value is None:
-        return "\\N"
-    if isinstance(value, str):
-        if value.isprintable() and "\\" not in value:
-            return value
-        return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return str(value)
+def _optional(value: object) -> object:
+    return "\\N" if value is None else value
+
+
+def _escape(value: str) -> str:
+    if value.isprintable() and "\\" not in value:
+        return value
+    return value.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
