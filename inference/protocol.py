@@ -15,7 +15,7 @@ version marks it wanted again every WANTED_RENEW_SECONDS. A batch of chunks that
 doubt is written again, so a reader skips a chunk whose "i" it has seen.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import msgpack
@@ -133,9 +133,13 @@ class Final:
 
 def pack(message: Any) -> bytes:
     """msgpack of a message or of plain data."""
-    data = asdict(message) if hasattr(message, "__dataclass_fields__") else message
-    packed: bytes = msgpack.packb(data)
+    packed: bytes = msgpack.packb(message, default=_fields)
     return packed
+
+
+def _fields(message: Any) -> dict[str, Any]:
+    # Not dataclasses.asdict: it copies every item of every list, such as a prompt's token ids.
+    return {field.name: getattr(message, field.name) for field in fields(message)}
 
 
 def unpack(data: bytes) -> Any:
