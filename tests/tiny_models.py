@@ -39,7 +39,7 @@ def write_tokenizer(directory: Path, *, size: int = 400) -> int:
 def write_llama(
     directory: Path, *, seed: int = 0, layers: int = 2, width: int = 64, endless: bool = True
 ) -> Path:
-    """A text-generation version. `endless` ones never sample their end token."""
+    """A text-generation version. `endless` ones know no end token."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -49,13 +49,9 @@ def write_llama(
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=1024,
-        eos_token_id=0, bos_token_id=None, pad_token_id=4, tie_word_embeddings=False,
+        eos_token_id=None if endless else 0, bos_token_id=None, pad_token_id=4, tie_word_embeddings=False,
     )  # fmt: skip
     model = LlamaForCausalLM(config).eval()
-    if endless:
-        with torch.no_grad():
-            model.lm_head.weight[: len(SPECIAL)] = 0
-            model.lm_head.weight[len(SPECIAL) :] *= 8
     model.save_pretrained(directory, safe_serialization=True)
     (directory / "README.md").write_text(
         "---\nlicense: apache-2.0\nlanguage: en\npipeline_tag: text-generation\ntags: [test]\n---\n\n"

@@ -40,7 +40,7 @@ def publish(provider: Person, slug: str, task: str, directory: Path, plan: dict[
     heading = {name: plan[name] for name in ("slug", "name", "kind")}
     terms = {name: value for name, value in plan.items() if name not in heading}
     provider.call("POST", f"/api/listings/{listing}/plans/", json={**heading, "terms": terms})
-    provider.call("POST", f"/api/listings/{listing}/publish/")
+    provider.call("PUT", f"/api/listings/{listing}/publication/")
     return listing
 
 

@@ -1,0 +1,65 @@
+"""A real Chromium, and what its console and axe say of every page it shows."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+PASSWORD = "a long enough phrase 42"
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """The machine's Chromium, or Playwright's own."""
+    with sync_playwright() as playwright:
+        installed = shutil.which("chromium") or shutil.which("chromium-browser")
+        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """One person's window. `problems` collects what the console complained about."""
+
+    def __init__(self, browser: Browser, base_url: str, **options: Any) -> None:
+        self.problems: list[str] = []
+        self.context = browser.new_context(base_url=base_url, **options)
+        self.page: Page = self.context.new_page()
+        self.page.on("console", self._hear)
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+
+    def sign_up(self, email: str) -> None:
+        self.page.goto("/accounts/signup/")
+        self.page.get_by_label("Email").fill(email)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("button", name="Make the account").click()
+        self.page.wait_for_url("**/")
+
+    def sign_in(self, email: str) -> None:
+        self.page.goto("/accounts/login/")
+        self.page.get_by_label("Email").fill(email)
+        self.page.get_by_label("Password").fill(PASSWORD)
+        self.page.get_by_role("main").get_by_role("button", name="Sign in").click()
+        self.page.wait_for_url("**/")
+
+    def breaches(self) -> list[str]:
+        """What axe finds against the page as it stands, and whether it scrolls sideways."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("(rules) => axe.run({ runOnly: rules })", RULES)["violations"]
+        wide = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        told = [f"{rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
+        return [*told, f"{wide} pixels too wide"] if wide > 0 else told
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.problems.append(message.text)
