@@ -1,5 +1,6 @@
 """From documentation to training windows: questions with their answers, and plain prose."""
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -101,6 +102,16 @@ def stream_windows(
     while True:
         chooser.shuffle(order)
         ids, labels = pack(order, window=window)
-        shuffled = torch.randperm(len(ids), generator=torch.Generator().manual_seed(chooser.randrange(2**31)))
-        for chosen in shuffled.split(size):  # type: ignore[no-untyped-call]
-            yield ids[chosen], labels[chosen]
+        for start in range(0, len(ids), size):
+            yield ids[start : start + size], labels[start : start + size]
+
+
+def mix_windows(
+    encoded: Sequence[tuple[list[int], list[int]]], *, longest: int, tokens: int, seed: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of `tokens` tokens: three of short windows, which attention gets through faster, one of long."""
+    short = stream_windows(encoded, window=longest // 4, size=4 * tokens // longest, seed=seed)
+    long = stream_windows(encoded, window=longest, size=tokens // longest, seed=seed + 1)
+    while True:
+        yield from itertools.islice(short, 3)
+        yield next(long)

@@ -12,14 +12,14 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from inference.training import documentation, metrics, version_files
 from inference.training.byte_bpe import BEGIN, END, PAD, save_tokenizer, train_tokenizer
-from inference.training.chat_data import IGNORED, encode, pack, stream_windows, write_documents
+from inference.training.chat_data import IGNORED, encode, mix_windows, pack, write_documents
 from inference.training.loop import History, Settings, seeded, train
 from inference.training.progress import Cancelled, Progress, Report, check_cancelled
 
 SEED = 11
 VOCABULARY = 2048
 CONTEXT = 512
-BATCH = 8
+BATCH_TOKENS = 2048
 SECONDS = 120.0
 HELD_OUT = 0.03
 SETTINGS = Settings(
@@ -58,6 +58,7 @@ def build(
     `seconds` caps the training (two minutes if None), not the reading of the corpus before it, which takes some
     five seconds. Raises `TrainingCancelled`, having written nothing.
     """
+    check_cancelled(cancelled)
     progress(Progress(stage="reading documentation", step=0, total=settings.steps))
     corpus = prepare()
     check_cancelled(cancelled)
@@ -99,8 +100,8 @@ def describe(tokenizer: Tokenizer) -> LlamaConfig:
         hidden_size=256,
         intermediate_size=704,
         num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         max_position_embeddings=CONTEXT,
         tie_word_embeddings=True,
         bos_token_id=tokenizer.token_to_id(BEGIN),
@@ -116,7 +117,7 @@ def fit(
     held_out = pack(corpus.held_out, window=CONTEXT)
     return train(
         model,
-        stream_windows(corpus.train, window=CONTEXT, size=BATCH, seed=SEED),
+        mix_windows(corpus.train, longest=CONTEXT, tokens=BATCH_TOKENS, seed=SEED),
         loss_of_windows,
         settings=settings,
         validate=lambda: measure(model, held_out),
@@ -139,8 +140,9 @@ def loss_of_windows(model: Any, batch: tuple[torch.Tensor, torch.Tensor]) -> tor
 def measure(model: Any, held_out: tuple[torch.Tensor, torch.Tensor]) -> Mapping[str, float]:
     """Loss and perplexity per token of documents that were not learnt."""
     total, count = 0.0, 0
-    for start in range(0, len(held_out[0]), BATCH):
-        ids, labels = (each[start : start + BATCH] for each in held_out)
+    size = BATCH_TOKENS // CONTEXT
+    for start in range(0, len(held_out[0]), size):
+        ids, labels = (each[start : start + size] for each in held_out)
         learnt = int((labels[:, 1:] != IGNORED).sum())
         total += float(loss_of_windows(model, (ids, labels))) * learnt
         count += learnt
@@ -200,6 +202,6 @@ says of a function is invented more often than not.
 | characters per token | {measured["characters_per_token"]:.2f} |
 
 Trained on the documentation strings and the language reference in the standard library of Python (PSF licence),
-{history.steps} steps of {BATCH} x {CONTEXT} tokens. `training.json` holds the loss curve.
+{history.steps} steps of {BATCH_TOKENS} tokens. `training.json` holds the loss curve.
 """
     version_files.write_card(directory, front_matter=front_matter, body=body)

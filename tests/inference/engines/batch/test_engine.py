@@ -101,7 +101,7 @@ def test_numbers_that_are_not_finite_end_only_their_request(bench, hold):
     gate = hold(bench)
     bench.submit("first", [[5]])
     assert gate.reached.wait(10)
-    bench.submit("bad", [[5, 6], [5, POISON]])
+    bench.submit("bad", [[5, POISON], [6, POISON]])
     bench.submit("good", [[5, 6]])
     gate.open.set()
     assert "not finite" in bench.sink.last("bad").error

@@ -123,15 +123,23 @@ def test_of_an_animation_the_first_frame_counts():
         encode(picture())[:-200],
         encode(picture(), "BMP"),
         encode(picture(), "TIFF"),
-        forge_png(40_000, 40_000),
-        forge_png(5_000, 5_000),
-        b"\0" * (20 * 2**20 + 1),
     ],
-    ids=["empty", "text", "cut off", "bmp", "tiff", "bomb", "too many pixels", "too many bytes"],
+    ids=["empty", "text", "cut off", "bmp", "tiff"],
 )
-def test_broken_huge_and_foreign_images_are_refused(data):
-    with pytest.raises(RequestRefused):
+def test_broken_and_foreign_images_are_refused(data):
+    with pytest.raises(RequestRefused, match="no readable"):
         decode(data)
+
+
+@pytest.mark.parametrize("side", [40_000, 5_000])
+def test_a_bomb_is_refused_by_its_header_alone(side):
+    with pytest.raises(RequestRefused, match="pixels"):
+        decode(forge_png(side, side))
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(RequestRefused, match="bytes"):
+        decode(b"\0" * (20 * 2**20 + 1))
 
 
 def test_a_refused_image_names_its_place_and_leaves_others_alone(load, vit):
