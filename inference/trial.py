@@ -17,7 +17,7 @@ from inference.engines.base import (
     Sampling,
     UnloadableVersion,
 )  # fmt: skip
-from inference.worker.loading import manifest_of
+from inference.worker.loading import manifest_of, warm_up
 from marketplace import weights
 from marketplace.models import Task, Version
 from marketplace.validation import Finding
@@ -65,6 +65,7 @@ def run(version: Version, *, device: str = "cpu") -> Trial:
     manifest, answer = manifest_of(version), _Answer()
     if settings.WORKER_MEMORY_BYTES and manifest.memory_bytes > settings.WORKER_MEMORY_BYTES:
         return _failed("memory", f"It needs {manifest.memory_bytes} bytes, more than a worker here has.")
+    warm_up()
     before, started = _resident_bytes(), time.monotonic()
     try:
         engine = registry.load(directory, manifest=manifest, device=device, sink=answer)

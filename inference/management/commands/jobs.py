@@ -1,5 +1,7 @@
 """`manage.py jobs`: trials and housekeeping, each task in a child process of its own."""
 
+import socket
+import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
@@ -17,8 +19,10 @@ class Command(BaseCommand):
         from portal.celery import app
 
         quieten()
-        app.worker_main(
-            ["worker", "--queues=jobs", "--pool=prefork", f"--concurrency={concurrency}", "--max-tasks-per-child=1",
-             "--hostname=jobs@%h", "--loglevel=WARNING", "--without-gossip", "--without-mingle",
-             "--without-heartbeat"]
+        worker = app.Worker(
+            hostname=f"jobs@{socket.gethostname()}", pool="prefork", concurrency=concurrency, queues=["jobs"],
+            max_tasks_per_child=1, loglevel="WARNING", quiet=True, without_gossip=True, without_mingle=True,
+            without_heartbeat=True,
         )  # fmt: skip
+        worker.start()
+        sys.exit(worker.exitcode)
