@@ -13,7 +13,6 @@ from redis.exceptions import ResponseError
 
 from billing import metering, partitions
 from billing.credit import reaper
-from portal.kit import clock
 
 _BLOCK_MS = 200
 # Far longer than any batch takes, so that only the dead are robbed.
@@ -50,7 +49,7 @@ class Meter:
         self._stopping = False
         self._chores = (
             Chore(3600, partitions.ensure_ahead),
-            Chore(1, lambda: reaper.reap(clock.now())),
+            Chore(1, reaper.reap),
             Chore(1, self._claim),
             Chore(60, lambda: metering.sweep(older_ms=_LEFT_BEHIND_MS)),
             Chore(3600, lambda: metering.forget_dead(idle_ms=_DEAD_MS)),

@@ -63,11 +63,12 @@ def refill(period_id: UUID, *, lease_id: UUID, needs: Mapping[str, int]) -> None
     allowance changes nothing. Raises `StaleFacts` if the lease is no longer in force.
     """
     with transaction.atomic():
-        period = _lock(period_id)
-        if not Lease.objects.filter(pk=lease_id, closed_at=None).exists():
+        # Not the period's lock: a meter holds that for as long as its batch takes.
+        lease = _lock_lease(lease_id)
+        if lease is None:
             raise StaleFacts(reason="the lease was closed")
-        granted = _raise_grants(lease_id, needs=needs, allowed=allowances(period))
-        allowed = allowances(period)
+        allowed = allowances(lease.period)
+        granted = _raise_grants(lease_id, needs=needs, allowed=allowed)
     if not _grant_in_redis(period_id, lease_id, granted=granted, allowed=allowed):
         raise StaleFacts(reason="the lease is gone from Redis")
 
@@ -124,6 +125,7 @@ def _replace(period: BillingPeriod, *, lost: Lease | None, run: str) -> Lease | 
 
 
 def _close(lease: Lease, *, used: Mapping[str, int]) -> None:
+    _lock_lease(lease.pk)
     for grant in lease.grants.all():
         grant.forfeited = max(0, grant.granted - used.get(grant.limit, 0))
         grant.save(update_fields=["forfeited"])
@@ -177,11 +179,11 @@ def _write(
 def _publish_allowances(period: BillingPeriod) -> None:
     """After a changed spend cap. The lock orders writers, so that the last one has read the latest cap."""
     with transaction.atomic():
-        locked = _lock(period.pk)
-        lease = Lease.objects.filter(period=locked, closed_at=None).first()
+        found = Lease.objects.filter(period=period, closed_at=None).first()
+        lease = _lock_lease(found.pk) if found else None
         if lease is not None:
             granted = dict(lease.grants.values_list("limit", "granted"))
-            _grant_in_redis(locked.pk, lease.pk, granted=granted, allowed=allowances(locked))
+            _grant_in_redis(period.pk, lease.pk, granted=granted, allowed=allowances(period))
 
 
 def _raise_grants(lease_id: UUID, *, needs: Mapping[str, int], allowed: Mapping[str, int]) -> dict[str, int]:
@@ -202,6 +204,12 @@ def _grant_in_redis(
     for limit, amount in granted.items():
         args += [limit, amount, allowed.get(limit, 0)]
     return bool(scripting.run(redis.client(), "granting", [keys.lease(period_id)], args))
+
+
+def _lock_lease(lease_id: UUID) -> Lease | None:
+    """The lease if it is open, for this transaction alone to change."""
+    found = Lease.objects.select_related("period").select_for_update(no_key=True, of=("self",))
+    return found.filter(pk=lease_id, closed_at=None).first()
 
 
 def _lock(period_id: UUID) -> BillingPeriod:

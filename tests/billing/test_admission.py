@@ -11,7 +11,7 @@ from billing.credit import reaper, settlement
 from billing.credit.admission import Admission
 from billing.errors import AllowanceExhausted, RateLimited, StaleFacts
 from portal.kit import clock, ids, redis
-from tests.billing.shop import Caller, finish, open_shop
+from tests.billing.shop import Caller, finish, new_admission, open_shop
 
 
 async def opened(admission: Admission, **terms: object) -> Caller:
@@ -33,6 +33,17 @@ async def test_fifty_at_once_against_an_allowance_for_ten_admit_ten(admission: A
     refusals = [answer for answer in answers if isinstance(answer, BaseException)]
     assert len(caller.admitted) == 10
     assert {type(refusal) for refusal in refusals} == {AllowanceExhausted}
+
+
+async def test_a_burst_through_two_web_processes_admits_ten(admission: Admission) -> None:
+    shop = await sync_to_async(open_shop)(components={"output_tokens": (0, 10, 1)}, spend_cap=1000)
+    second, client = new_admission()
+    callers = [Caller(door, await sync_to_async(shop.facts)()) for door in (admission, second)]
+    calls = (caller.admit(output_tokens=10) for _ in range(25) for caller in callers)
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(len(caller.admitted) for caller in callers) == 10
+    second.close()
+    await client.aclose()
 
 
 async def test_what_is_released_can_be_spent_by_others(admission: Admission) -> None:
