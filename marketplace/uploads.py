@@ -26,7 +26,7 @@ from marketplace.errors import (
 )
 from marketplace.models import Listing, Upload, UploadFile, Version
 from marketplace.validation.files import check_names
-from marketplace.weights.storage import weights_storage
+from marketplace.weights.storage import sweep_incoming, weights_storage
 from portal.accounts import membership
 from portal.accounts.models import User
 from portal.kit import clock
@@ -181,7 +181,8 @@ def _refuse_incomplete(upload: Upload) -> None:
 
 
 def sweep(now: datetime) -> int:
-    """Delete what expired uploads left behind; the number of uploads deleted."""
+    """Delete what expired uploads, and processes that died, left behind; the number of uploads deleted."""
+    sweep_incoming(now - LIFETIME)
     expired = Upload.objects.filter(expires_at__lte=now, version=None)
     count = 0
     for upload in expired:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from marketplace.validation.cleaning import clean_json, clean_text
 from marketplace.validation.documents import read_bytes
 from marketplace.validation.report import Card, Finding, LocalFile, info, warning
 
@@ -31,7 +32,8 @@ def read_card(files: Mapping[str, LocalFile]) -> tuple[Card, list[Finding]]:
     if FILE not in files:
         remedy = "Add a README.md that says what the model is for, its data and its limits."
         return Card(), [info(FILE, "no-card", "There is no model card.", remedy)]
-    text = read_bytes(FILE, files[FILE]).decode("utf-8", "replace").replace("\x00", "")
+    text = read_bytes(FILE, files[FILE]).decode("utf-8", "replace")
+    text = clean_text(text)
     match = FRONT_MATTER.match(text)
     if match is None:
         return Card(body=text.strip()[:MAX_BODY]), []
@@ -59,7 +61,7 @@ def _describe(told: Mapping[str, Any], body: str) -> Card:
         languages=_words(told.get("language"), longest=16),
         tags=_words(told.get("tags"), longest=40),
         pipeline_tag=_word(told.get("pipeline_tag"), longest=40),
-        evaluation=tuple(_read_results(told.get("model-index"))[:MAX_RESULTS]),
+        evaluation=tuple(clean_json(_read_results(told.get("model-index"))[:MAX_RESULTS])),
     )
 
 
@@ -67,7 +69,7 @@ def _word(value: Any, *, longest: int) -> str:
     # YAML reads the language code of Norwegian as False.
     if value is False:
         return "no"
-    return value.strip()[:longest] if isinstance(value, str) else ""
+    return clean_text(value.strip())[:longest] if isinstance(value, str) else ""
 
 
 def _words(value: Any, *, longest: int) -> tuple[str, ...]:

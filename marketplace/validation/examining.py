@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from marketplace.validation import card, memory
 from marketplace.validation.architectures import IMAGE_CLASSIFICATION, TEXT_GENERATION, TEXT_TASKS
+from marketplace.validation.cleaning import clean_json
 from marketplace.validation.configs import Config, rebuild
 from marketplace.validation.documents import read_json, read_object, read_optional
 from marketplace.validation.files import check_names
@@ -34,7 +35,7 @@ def examine(files: Mapping[str, LocalFile], *, task: str | None = None) -> Repor
         kept=tuple(path for path in names if path not in unused),
         facts=facts,
         card=told,
-        training=training,
+        training=clean_json(training),
     )
 
 

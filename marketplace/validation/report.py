@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from marketplace.validation.cleaning import clean_json
+
 Severity = Literal["error", "warning", "info"]
 
 
@@ -100,7 +102,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         """`{"findings": [...], "facts": {...} or None}`, as versions keep it."""
-        return {
-            "findings": [found.to_json() for found in self.findings],
-            "facts": asdict(self.facts) if self.facts else None,
-        }
+        facts = asdict(self.facts) if self.facts else None
+        kept: dict[str, Any] = clean_json(
+            {"findings": [found.to_json() for found in self.findings], "facts": facts}
+        )
+        return kept

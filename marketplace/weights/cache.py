@@ -23,6 +23,8 @@ from marketplace.weights.storage import BLOCK_BYTES, copy_verified, name_of, ope
 
 # A directory that was handed out this recently may still be about to be opened.
 GRACE_SECONDS = 600
+# Whoever was still building after this long has died.
+ABANDONED_SECONDS = 24 * 3600
 
 
 def root() -> Path:
@@ -156,6 +158,9 @@ def _copied_bytes() -> int:
 def _drop_unlinked() -> None:
     """Delete copies that no directory links to, unless one that is being built may be about to."""
     recent = time.time() - GRACE_SECONDS
+    for abandoned in [*(root() / "versions").glob(".*"), *(root() / "blobs").glob("*/.*")]:
+        if abandoned.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+            shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
     for blob in _blobs():
         facts = blob.stat()
         if facts.st_nlink == 1 and facts.st_mtime < recent:

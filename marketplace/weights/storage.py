@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO
 
@@ -77,10 +78,24 @@ class _Spooled(File):  # type: ignore[type-arg]
         return str(self.name)
 
 
+def sweep_incoming(before: datetime) -> int:
+    """Delete what processes that died had begun to store before then; the number of files deleted."""
+    if not _incoming().exists():
+        return 0
+    left = [path for path in _incoming().iterdir() if path.stat().st_mtime < before.timestamp()]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
+
+
+def _incoming() -> Path:
+    # Beside the storage's own files where it has a directory, so that the move is a rename.
+    return Path(getattr(weights_storage(), "location", settings.HOME / "cache")) / "incoming"
+
+
 @contextmanager
 def _spooled() -> Iterator[IO[bytes]]:
-    # Beside the storage's own files where it has a directory, so that the move is a rename.
-    folder = Path(getattr(weights_storage(), "location", settings.HOME / "cache")) / "incoming"
+    folder = _incoming()
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
         try:

@@ -1,11 +1,12 @@
 """From files to a version that others can call."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, connection, transaction
 
 from marketplace import entitlement, pricing, publishing, subscribing
 from marketplace.errors import (
@@ -105,6 +106,42 @@ def test_the_same_files_are_one_version(cast: Cast, listing: Listing, model: Pat
     with pytest.raises(VersionExists) as caught:
         publishing.add_version(listing, by=cast.owner, files=keep(model))
     assert caught.value.data["number"] == version.number
+
+
+def test_what_the_database_cannot_hold_is_cleaned(cast: Cast, listing: Listing, model: Path) -> None:
+    config = json.loads((model / "config.json").read_text())
+    config |= {"id2label": {"0": "a\x00b\ud800"}, "bad\x00implementation": 1}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "training.json").write_text(
+        '{"loss": [NaN, 1.5, -Infinity], "\\u0000": "\\udfff", "deep": ' + "[" * 50 + "]" * 50 + "}"
+    )
+    (model / "README.md").write_text('---\ntags: ["a\\0b", "\\ud800"]\nlicense: "m\\0t"\n---\nText\x00.')
+    version = publishing.add_version(listing, by=cast.owner, files=keep(model))
+    assert version.state == Version.State.CHECKING, version.report
+    version.refresh_from_db()
+    assert version.training["loss"] == [None, 1.5, None]
+    assert version.report["facts"]["labels"] == ["a\ufffdb\ufffd"]
+    assert (listing.licence, listing.card) == ("m\ufffdt", "Text\ufffd.")
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_simultaneous_versions_get_their_own_numbers(cast: Cast, listing: Listing, model: Path) -> None:
+    sent = []
+    for number in range(4):
+        (model / "NOTICE").write_text(str(number))
+        sent.append(keep(model))
+    numbers: list[int] = []
+
+    def work(files: dict[str, tuple[str, int]]) -> None:
+        numbers.append(publishing.add_version(listing, by=cast.owner, files=files).number)
+        connection.close()
+
+    threads = [threading.Thread(target=work, args=(files,)) for files in sent]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers) == [1, 2, 3, 4]
 
 
 def test_bytes_that_nobody_sent_are_refused(cast: Cast, listing: Listing, model: Path) -> None:

@@ -1,10 +1,12 @@
 """Taking a plan, changing it, ending it, and who may call what."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from marketplace import entitlement, pricing, publishing, subscribing
 from marketplace.errors import (
@@ -58,6 +60,29 @@ def test_one_subscription_a_listing(cast: Cast, live: Listing, plan: Plan, buyer
     assert subscription.plan_version == pricing.latest_version(plan)
     with pytest.raises(AlreadySubscribed):
         subscribing.subscribe(buyer, paid(live, cast), by=cast.outsider)
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+def test_of_simultaneous_subscriptions_one_lives(cast: Cast, plan: Plan, buyer: Organisation) -> None:
+    outcomes: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def work() -> None:
+        barrier.wait()
+        try:
+            subscribing.subscribe(buyer, plan, by=cast.outsider)
+            outcomes.append("subscribed")
+        except AlreadySubscribed:
+            outcomes.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [*["refused"] * 7, "subscribed"]
 
 
 def test_a_subscriber_keeps_the_terms_they_took(

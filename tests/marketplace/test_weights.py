@@ -3,6 +3,7 @@
 import hashlib
 import os
 import threading
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from django.core.files.storage import FileSystemStorage, Storage
 from marketplace import publishing, weights
 from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
 from marketplace.models import Listing, Version
+from marketplace.weights.storage import sweep_incoming
+from portal.kit import clock
 from tests.conftest import Cast
 from tests.marketplace.conftest import keep
 
@@ -97,6 +100,15 @@ def test_many_store_the_same_content_at_once(home: Path) -> None:
     for thread in threads:
         thread.join()
     assert problems == []
+    assert [path.name for path in stored(home)] == [SHA256]
+
+
+def test_what_a_dead_process_left_is_swept(home: Path) -> None:
+    weights.store(BytesIO(CONTENT), size=len(CONTENT), sha256=SHA256)
+    left = home / "weights" / "incoming" / "tmp1"
+    left.write_bytes(b"half of")
+    assert sweep_incoming(clock.now() - timedelta(hours=1)) == 0
+    assert sweep_incoming(clock.now() + timedelta(hours=1)) == 1
     assert [path.name for path in stored(home)] == [SHA256]
 
 
