@@ -20,12 +20,16 @@ class Outcome:
 
     worker: str = ""
     text: str = field(default="", repr=False)
-    chunks: int = 0
+    indices: list[int] = field(default_factory=list, repr=False)
     outcome: str = ""
     finish_reason: str = ""
     error: str | None = None
     output: Any = None
     quantities: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def chunks(self) -> int:
+        return len(self.indices)
 
 
 @dataclass
@@ -110,8 +114,8 @@ class Caller:
             outcome = self.outcomes[request]
             if kind == protocol.STARTED:
                 outcome.worker = data
-            elif data["i"] == outcome.chunks:
-                outcome.chunks += 1
+            elif data["i"] not in outcome.indices:
+                outcome.indices.append(data["i"])
                 outcome.text += data.get("text", "")
 
     def _end(self, fields: dict[bytes, bytes]) -> None:
