@@ -34,8 +34,8 @@ def test_a_provider_publishes_and_a_consumer_subscribes_calls_and_watches(
     find_and_subscribe(consumer.page)
     converse(consumer.page)
     key = make_key(consumer.page)
-    watch_a_call_appear(consumer.page, key=key, stack=stack)
-    see_the_draft_invoice(consumer.page)
+    generated = watch_a_call_appear(consumer.page, key=key, stack=stack)
+    see_the_draft_invoice(consumer.page, output_tokens=24 + generated)
     assert consumer.problems == []
 
     provider.page.goto("/studio/earnings/")
@@ -108,20 +108,23 @@ def make_key(page: Page) -> str:
     return secret
 
 
-def watch_a_call_appear(page: Page, *, key: str, stack: Stack) -> None:
-    """The usage page is open while a program calls; it shows the call without a reload."""
+def watch_a_call_appear(page: Page, *, key: str, stack: Stack) -> int:
+    """The usage page is open while a program calls; it shows the call without a reload. The tokens made."""
     page.goto("/console/usage/")
     requests = page.locator(".tile", has_text="Requests").locator(".tile-value")
     expect(requests).to_have_text("1", timeout=10_000)
     client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key=key, max_retries=0)
-    client.chat.completions.create(
+    answer = client.chat.completions.create(
         model="maker/short-writer", messages=[{"role": "user", "content": "fox"}], max_tokens=5
     )
     expect(requests).to_have_text("2", timeout=10_000)
+    assert answer.usage
+    return answer.usage.completion_tokens
 
 
-def see_the_draft_invoice(page: Page) -> None:
-    """$2.50 a month, and (24 + 5 - 10) tokens at $40 a million."""
+def see_the_draft_invoice(page: Page, *, output_tokens: int) -> None:
+    """$2.50 a month, and $0.00004 for each token beyond the 10 included ones."""
     page.goto("/console/invoice/")
-    expect(page.get_by_role("row", name="Output tokens")).to_contain_text("$0.00076")
+    row = page.get_by_role("row", name="Output tokens")
+    expect(row.locator("data")).to_have_attribute("value", str((output_tokens - 10) * 4000))
     expect(page.get_by_role("main")).to_contain_text("$2.50")
