@@ -6,19 +6,22 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import redis
 from django.db import InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import ResponseError
 
 from billing import metering, partitions
-from billing.credit import reaper
+from billing.credit import leases, reaper
+from portal.kit import clock
 
 _BLOCK_MS = 200
 # Far longer than any batch takes, so that only the dead are robbed.
 _IDLE_MS = 5_000
 _LEFT_BEHIND_MS = 60_000
 _DEAD_MS = 3_600_000
+_IDLE_LEASE = timedelta(minutes=5)
 _SHARDS = 16
 _PATIENCE_S = 0.5
 
@@ -52,6 +55,7 @@ class Meter:
             Chore(1, reaper.reap),
             Chore(1, self._claim),
             Chore(60, lambda: metering.sweep(older_ms=_LEFT_BEHIND_MS)),
+            Chore(10, lambda: leases.return_unused(since=clock.now() - _IDLE_LEASE)),
             Chore(3600, lambda: metering.forget_dead(idle_ms=_DEAD_MS)),
         )
 
@@ -91,6 +95,8 @@ class Meter:
 
     def _leave(self) -> None:
         try:
+            # When the whole site stops, Redis follows; a lease that is returned loses nothing by that.
+            leases.return_unused(since=clock.now())
             metering.leave(self._consumer)
-        except redis.RedisError as error:
+        except (redis.RedisError, OperationalError, InterfaceError) as error:
             _log.warning("the meter leaves without saying so: %s", error)

@@ -124,6 +124,7 @@ def _arguments(
         keys.HOLDS,
         keys.live(facts.subscription_id),
         keys.bucket(facts.subscription_id),
+        keys.LEASES,
         *(name for name, _ in facts.epochs),
     ]
     args: list[Any] = [

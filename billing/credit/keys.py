@@ -6,6 +6,9 @@ USAGE_STREAM = "usage"
 # Sorted set: request hex -> deadline in unix ms.
 HOLDS = "holds"
 
+# Sorted set: period hex -> unix ms of the last admission under its lease.
+LEASES = "leases"
+
 
 def lease(period_id: UUID) -> str:
     """Hash: what a period has settled, holds and may use up."""

@@ -7,26 +7,27 @@ one can be spent, and losing Redis costs a consumer at most a sixteenth of what 
 
 When Redis has restarted or lost a lease, the lease is fenced there, the usage that survives is recorded,
 and the lease is closed in Postgres. What it had been granted beyond the recorded usage is forfeited: it may
-have been spent without a trace. Only then does another lease open.
+have been spent without a trace. Only then does another lease open. Leases that nobody uses are returned before
+anything can happen to them.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Sum
 
 from billing import metering, periods
-from billing.credit import keys, scripting
+from billing.credit import keys, limits, scripting
 from billing.errors import LeaseUnavailable, StaleFacts
 from billing.models import BillingPeriod, Lease, LeaseGrant
-from marketplace.models import PriceComponent, Subscription
+from marketplace.models import Subscription
 from portal.kit import clock, redis
 
-_SLICES = 16
 _ATTEMPTS = 5
+_RETURNS_AT_ONCE = 500
 _KEEP_AFTER_PERIOD_MS = 2 * 86_400_000
 
 
@@ -48,7 +49,7 @@ def open_for(subscription: Subscription, at: datetime) -> OpenLease:
         run = scripting.run_id(redis.client())
         lease = Lease.objects.filter(period=period, closed_at=None).first()
         if lease is not None and lease.run == run and _holds(lease):
-            if _allowed_in_redis(period) != allowances(period):
+            if _allowed_in_redis(period) != limits.allowed(period):
                 _publish_allowances(period)
             return OpenLease(period, lease.pk)
         if lease is not None:
@@ -67,27 +68,19 @@ def refill(period_id: UUID, *, lease_id: UUID, needs: Mapping[str, int]) -> None
         lease = _lock_lease(lease_id)
         if lease is None:
             raise StaleFacts(reason="the lease was closed")
-        allowed = allowances(lease.period)
+        allowed = limits.allowed(lease.period)
         granted = _raise_grants(lease_id, needs=needs, allowed=allowed)
     if not _grant_in_redis(period_id, lease_id, granted=granted, allowed=allowed):
         raise StaleFacts(reason="the lease is gone from Redis")
 
 
-def allowances(period: BillingPeriod) -> dict[str, int]:
-    """How far each limit of the period may ever be used up, forfeits taken off."""
-    cap = Subscription.objects.values_list("spend_cap", flat=True).get(pk=period.subscription_id)
-    allowed = {LeaseGrant.CHARGE: cap}
-    stops = PriceComponent.objects.filter(plan_version_id=period.plan_version_id, amount=None)
-    allowed.update(stops.values_list("meter", "included"))
-    lost = LeaseGrant.objects.filter(lease__period=period, forfeited__gt=0).values_list("limit")
-    for limit, forfeited in lost.annotate(Sum("forfeited")):
-        allowed[limit] = max(0, allowed[limit] - forfeited)
-    return allowed
-
-
-def settled(period: BillingPeriod) -> dict[str, int]:
-    """What Postgres has recorded: cumulative units per priced meter, and the charge."""
-    return {**dict(period.lines.values_list("meter", "units")), LeaseGrant.CHARGE: period.gross}
+def return_unused(*, since: datetime) -> int:
+    """Close the leases that nobody has used since then and that hold nothing, forfeiting nothing. The next
+    call opens another. Answers how many. What a restart of Redis costs idle subscribers is so nothing.
+    """
+    since_ms = int(since.timestamp() * 1000)
+    idle: Any = redis.client().zrangebyscore(keys.LEASES, 0, since_ms, start=0, num=_RETURNS_AT_ONCE)
+    return sum(_return(UUID(period.decode()), since_ms=since_ms) for period in idle)
 
 
 def _holds(lease: Lease) -> bool:
@@ -99,6 +92,18 @@ def _allowed_in_redis(period: BillingPeriod) -> dict[str, int]:
     stored: Mapping[bytes, bytes] = redis.client().hgetall(keys.lease(period.pk))  # type: ignore[assignment]
     ends = ((name.decode().rpartition(":"), value) for name, value in stored.items())
     return {limit: int(value) for (limit, _, field), value in ends if field == "x" and value}
+
+
+def _return(period_id: UUID, *, since_ms: int) -> bool:
+    script_keys = [keys.lease(period_id), keys.LEASES, keys.USAGE_STREAM]
+    taken = scripting.run(redis.client(), "returning", script_keys, [period_id.hex, since_ms])
+    if not taken:
+        return False
+    lease_id, last_event = UUID(taken[0].decode()), taken[1]
+    metering.drain(through=last_event)
+    with transaction.atomic():
+        _lock(period_id)
+        return bool(Lease.objects.filter(pk=lease_id, closed_at=None).update(closed_at=clock.now()))
 
 
 def _drain(lease: Lease) -> None:
@@ -116,7 +121,7 @@ def _replace(period: BillingPeriod, *, lost: Lease | None, run: str) -> Lease | 
             found = Lease.objects.filter(period=locked, closed_at=None).first()
             if found != lost:
                 return None
-            used = settled(locked)
+            used = limits.used(locked)
             if lost is not None:
                 _close(lost, used=used)
             return _open(locked, run=run, used=used)
@@ -134,18 +139,14 @@ def _close(lease: Lease, *, used: Mapping[str, int]) -> None:
 
 
 def _open(period: BillingPeriod, *, run: str, used: Mapping[str, int]) -> Lease:
-    allowed = allowances(period)
-    granted = {limit: _slice(most, after=used.get(limit, 0)) for limit, most in allowed.items()}
+    allowed = limits.allowed(period)
+    granted = {limit: limits.slice_after(most, after=used.get(limit, 0)) for limit, most in allowed.items()}
     lease = Lease.objects.create(period=period, run=run)
     LeaseGrant.objects.bulk_create(
         LeaseGrant(lease=lease, limit=limit, granted=amount) for limit, amount in granted.items()
     )
     _write(lease, period, used=used, granted=granted, allowed=allowed)
     return lease
-
-
-def _slice(allowed: int, *, after: int) -> int:
-    return after + max(0, allowed - after) // _SLICES
 
 
 class _RunChanged(Exception):
@@ -171,7 +172,7 @@ def _write(
         amount = "" if row.amount is None else row.amount
         limit = (granted.get(row.meter, ""), allowed.get(row.meter, ""))
         args += [row.meter, used.get(row.meter, 0), row.included, amount, row.per, *limit]
-    run = scripting.run(redis.client(), "opening", [keys.lease(period.pk)], args)
+    run = scripting.run(redis.client(), "opening", [keys.lease(period.pk), keys.LEASES], args)
     if run.decode() != lease.run:
         raise _RunChanged
 
@@ -183,7 +184,7 @@ def _publish_allowances(period: BillingPeriod) -> None:
         lease = _lock_lease(found.pk) if found else None
         if lease is not None:
             granted = dict(lease.grants.values_list("limit", "granted"))
-            _grant_in_redis(period.pk, lease.pk, granted=granted, allowed=allowances(period))
+            _grant_in_redis(period.pk, lease.pk, granted=granted, allowed=limits.allowed(period))
 
 
 def _raise_grants(lease_id: UUID, *, needs: Mapping[str, int], allowed: Mapping[str, int]) -> dict[str, int]:
@@ -191,7 +192,7 @@ def _raise_grants(lease_id: UUID, *, needs: Mapping[str, int], allowed: Mapping[
     for grant in LeaseGrant.objects.filter(lease_id=lease_id):
         need, most = needs.get(grant.limit, 0), allowed.get(grant.limit, 0)
         if grant.granted < need <= most:
-            grant.granted = max(need, _slice(most, after=grant.granted))
+            grant.granted = max(need, limits.slice_after(most, after=grant.granted))
             grant.save(update_fields=["granted"])
         granted[grant.limit] = grant.granted
     return granted

@@ -16,9 +16,10 @@ _TEXTS = Path(__file__).with_name("scripts")
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "admission": ("run", "rating", "lease", "admission"),
     "settlement": ("run", "rating", "lease", "settlement"),
-    "opening": ("run", "opening"),
+    "opening": ("run", "lease", "opening"),
     "granting": ("run", "lease", "granting"),
     "fencing": ("fencing",),
+    "returning": ("run", "lease", "returning"),
     "renewing": ("run", "lease", "renewing"),
     "attaching": ("attaching",),
     "leaving": ("leaving",),

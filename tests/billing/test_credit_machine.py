@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 )
 
 from billing import invariants, metering, rating
-from billing.credit import leases, reaper
+from billing.credit import leases, limits, reaper
 from billing.errors import AllowanceExhausted, RateLimited, StaleFacts
 from billing.models import BillingPeriod, UsageEvent
 from billing.rating import Price
@@ -138,6 +138,11 @@ class Credit(RuleBasedStateMachine):
                 redis.client().xadd("usage", fields)
             assert record() == 0
 
+    @rule()
+    def return_the_lease(self) -> None:
+        leases.return_unused(since=clock.now() + timedelta(hours=1))
+        self.caller.facts = self.shop.facts()
+
     @rule(is_recorded=st.booleans())
     def lose_redis(self, is_recorded: bool) -> None:
         if is_recorded:
@@ -150,9 +155,9 @@ class Credit(RuleBasedStateMachine):
             self.wait(self.caller.admit(input_tokens=1))
         self.caller.facts = self.shop.facts()
         period = BillingPeriod.objects.get(subscription=self.shop.subscription)
-        recorded = leases.settled(period)
+        recorded = limits.used(period)
         self.settled = {meter: recorded.get(meter, 0) for meter in PRICES}
-        self.allowed = leases.allowances(period)
+        self.allowed = limits.allowed(period)
 
     @invariant()
     def nothing_is_overspent(self) -> None:
@@ -176,7 +181,7 @@ class Credit(RuleBasedStateMachine):
         period = BillingPeriod.objects.get(subscription=self.shop.subscription)
         assert invariants.check() == []
         assert UsageEvent.objects.filter(subscription=self.shop.subscription).count() == self.ended
-        units = {meter: leases.settled(period).get(meter, 0) for meter in PRICES}
+        units = {meter: limits.used(period).get(meter, 0) for meter in PRICES}
         assert units == self.settled
         assert period.gross == charge(units)
         self.admission.close()

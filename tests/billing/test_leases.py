@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from billing import invariants, metering
-from billing.credit import leases
+from billing.credit import leases, limits
 from billing.errors import AllowanceExhausted, StaleFacts
 from billing.models import BillingPeriod, Lease, LeaseGrant, UsageEvent
-from portal.kit import redis
+from portal.kit import clock, redis
 from tests.billing.private_redis import PrivateRedis, running
 from tests.billing.shop import Caller, Shop, finish, new_admission, open_shop
 
@@ -112,7 +113,6 @@ def test_an_emptied_redis_lets_no_more_be_spent(books: None, clean_redis: None, 
         drain()
     redis.client().flushdb()
     assert 11 <= serve(shop, 100) <= 13
-    assert not LeaseGrant.objects.filter(lease__closed_at=None, forfeited__gt=0).exists()
     drain()
     assert invariants.check() == []
 
@@ -126,7 +126,7 @@ def test_an_older_file_lets_no_more_be_spent(private: PrivateRedis, tmp_path: Pa
     assert 5 + 6 + serve(shop, 100) <= 20
     drain()
     assert invariants.check() == []
-    assert leases.settled(BillingPeriod.objects.get())["requests"] <= 20
+    assert limits.used(BillingPeriod.objects.get())["requests"] <= 20
 
 
 def test_usage_that_comes_after_its_lease_was_lost_is_recorded_and_free(
@@ -175,3 +175,23 @@ def test_a_refill_under_a_closed_lease_is_refused(books: None, clean_redis: None
     shop.facts()
     with pytest.raises(StaleFacts):
         leases.refill(old.period_id, lease_id=old.lease_id, needs={"requests": 5})
+
+
+def test_an_unused_lease_is_returned_and_forfeits_nothing(private: PrivateRedis) -> None:
+    shop = open_shop(components=ONE_A_CALL | {"requests": (160, None, 1)})
+    stale = shop.facts()
+    assert serve(shop, 3) == 3
+    (held,) = admit(shop)
+    assert leases.return_unused(since=clock.now()) == 0
+    finish(held, output_tokens=1)
+    assert leases.return_unused(since=clock.now() - timedelta(minutes=1)) == 0
+    assert leases.return_unused(since=clock.now()) == 1
+    assert UsageEvent.objects.count() == 4
+    assert not Lease.objects.filter(closed_at=None).exists()
+    private.restart()
+    with pytest.raises(StaleFacts):
+        admit(shop, facts=stale)
+    assert serve(shop, 1000) == 156
+    assert not LeaseGrant.objects.filter(forfeited__gt=0).exists()
+    drain()
+    assert invariants.check() == []

@@ -1,14 +1,14 @@
 -- Admit one call, or say why not. A refusal changes nothing.
--- KEYS: lease, hold, holds, live, bucket, then one per epoch
+-- KEYS: lease, hold, holds, live, bucket, used leases, then one per epoch
 -- ARGV: lease id, request, period end (ms), hold (ms), requests/min, tokens/min, concurrency (0: none),
 --       worst tokens, facts, 1 if it may put out tokens, then an epoch each, then meter and worst units, ...
-local lease_key, hold_key, holds, live, bucket = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local lease_key, hold_key, holds, live, bucket, leases = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local SCALE = 60000 -- bucket levels are in sixty-thousandths, so that a millisecond refills whole numbers
-local epochs = #KEYS - 5
+local epochs = #KEYS - 6
 local now = now_ms()
 
 for at = 1, epochs do
-  if (redis.call('GET', KEYS[5 + at]) or '0') ~= ARGV[10 + at] then return {'stale', 'epoch'} end
+  if (redis.call('GET', KEYS[6 + at]) or '0') ~= ARGV[10 + at] then return {'stale', 'epoch'} end
 end
 local lease = read_hash(lease_key)
 if not is_open(lease, ARGV[1]) then return {'stale', 'lease'} end
@@ -88,6 +88,7 @@ end
 redis.call('HSET', hold_key, unpack(hold))
 redis.call('ZADD', holds, now + tonumber(ARGV[4]), ARGV[2])
 redis.call('SADD', live, ARGV[2])
+redis.call('ZADD', leases, now, string.sub(lease_key, 7)) -- after "lease:"
 for _, scope in ipairs({ 'requests', 'tokens' }) do
   if per_minute[scope] > 0 then left[scope] = left[scope] - wanted[scope] * SCALE end
 end

@@ -1,5 +1,5 @@
 -- Write a lease that Postgres is about to commit. Nobody can use it before: its id is in no one's facts yet.
--- KEYS: lease. ARGV: lease id, expiry (ms), granted charge, allowed charge,
+-- KEYS: lease, used leases. ARGV: lease id, expiry (ms), granted charge, allowed charge,
 --       then meter, settled units, included, amount or '', per, granted or '', allowed or '', ...
 local key, hash, meters = KEYS[1], {}, {}
 for at = 5, #ARGV, 7 do
@@ -16,4 +16,5 @@ redis.call('DEL', key)
 redis.call('HSET', key, 'lease', ARGV[1], 'run', RUN, 'charge:l', ARGV[3], 'charge:x', ARGV[4],
   'meters', table.concat(meters, ' '), unpack(hash))
 redis.call('PEXPIREAT', key, ARGV[2])
+redis.call('ZADD', KEYS[2], now_ms(), string.sub(key, 7)) -- after "lease:"
 return RUN
