@@ -25,7 +25,7 @@ from portal.kit.errors import PortalError
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 0.05
+TICK_SECONDS = 0.1
 EVICTION_WAIT_SECONDS = 0.2
 CLAIM_SECONDS = 10
 # For relief a replica must have been idle this long, lest two busy versions push each other out.
