@@ -8,6 +8,7 @@ from uuid import UUID
 
 from billing.credit.admission import Admitted
 from billing.credit.facts import CallFacts
+from portal.kit import ids
 from portal.kit.errors import PortalError
 
 # Unread answer that a call may pile up for a client that does not read, in bytes, roughly.
@@ -60,10 +61,13 @@ class Call:
     _text: list[str] = field(default_factory=list)
     _logprobs: list[dict[str, Any]] = field(default_factory=list)
     _waiter: asyncio.Future[None] | None = None
+    hex: str = field(init=False)
+    # The id in public form, without a prefix.
+    code: str = field(init=False)
 
-    @property
-    def hex(self) -> str:
-        return self.id.hex
+    def __post_init__(self) -> None:
+        self.hex = self.id.hex
+        self.code = ids.encode(self.id)
 
     @property
     def is_over(self) -> bool:

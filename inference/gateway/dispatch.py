@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 
 from inference.gateway.call import Call
+from inference.gateway.commands import SharedCommands
 from inference.gateway.errors import Overloaded
 from inference.protocol import PAYLOAD_SECONDS, RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
 from portal.celery import app
@@ -67,18 +68,15 @@ class Dispatcher:
 class RedisPublisher:
     """For a broker that is the Redis of everything else."""
 
-    def __init__(self, client: "Redis") -> None:
-        self._client = client
+    def __init__(self, commands: SharedCommands) -> None:
+        self._commands = commands
         self._template = _MessageTemplate()
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         queue = queue_name(call.version)
         message = self._template.message(call.hex, queue)
-        pipeline = self._client.pipeline(transaction=False)
-        if packed is not None:
-            pipeline.set(payload_key(call.hex), packed, ex=PAYLOAD_SECONDS)
-        pipeline.lpush(queue, message)
-        waiting: int = (await pipeline.execute())[-1]
+        keep = [("SET", payload_key(call.hex), packed, "EX", PAYLOAD_SECONDS)] if packed is not None else []
+        waiting: int = (await self._commands.run(*keep, ("LPUSH", queue, message)))[-1]
         return waiting
 
 
@@ -96,9 +94,9 @@ class CeleryPublisher:
         return 0
 
 
-def new_publisher(client: "Redis", *, broker_url: str, redis_url: str) -> Publisher:
+def new_publisher(client: "Redis", *, commands: SharedCommands, broker_url: str, redis_url: str) -> Publisher:
     """The quick way where the broker is our Redis, Celery's own way for every other broker."""
-    return RedisPublisher(client) if broker_url == redis_url else CeleryPublisher(client)
+    return RedisPublisher(commands) if broker_url == redis_url else CeleryPublisher(client)
 
 
 class _MessageTemplate:

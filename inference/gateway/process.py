@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.conf import settings
 
 from billing.credit.admission import Admission
+from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
 from inference.gateway.prompting import Prompter
@@ -34,11 +35,13 @@ class GatewayProcess:
         self.redis: Redis = redis_kit.new_async_client()
         self.prompter = Prompter()
         self.identifier = Identifier(self.prompter)
-        self.admission = Admission(self.redis)
+        commands = SharedCommands(self.redis)
+        # Admission asks no more of its client than scripts and pipelines.
+        self.admission = Admission(cast("Redis", commands))
         self.roster = Roster(self.redis)
         self.relay = Relay(self.redis)
         publisher = new_publisher(
-            self.redis, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
+            self.redis, commands=commands, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
         )
         self.dispatcher = Dispatcher(self.redis, publisher=publisher, reply=self.relay.stream)
         self.watch = Watch(self)

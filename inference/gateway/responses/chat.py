@@ -5,7 +5,6 @@ from typing import Any
 
 from inference.gateway.call import Call, Ending, Piece
 from inference.gateway.responses import usage
-from portal.kit import ids
 
 
 class ChatShape:
@@ -16,7 +15,7 @@ class ChatShape:
         self._with_logprobs = with_logprobs
         self._with_usage = with_usage
         self._head = {
-            "id": f"chatcmpl-{ids.encode(call.id)}", "created": int(time.time()), "model": model,
+            "id": f"chatcmpl-{call.code}", "created": int(time.time()), "model": model,
             "service_tier": "default", "system_fingerprint": f"v_{call.version[-12:]}",
         }  # fmt: skip
 

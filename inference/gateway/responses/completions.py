@@ -6,7 +6,6 @@ from typing import Any
 from inference.gateway.call import Call, Ending, Piece
 from inference.gateway.responses import usage
 from inference.gateway.responses.chat import finish_reason
-from portal.kit import ids
 
 
 class CompletionShape:
@@ -19,7 +18,7 @@ class CompletionShape:
         self._echo = echo
         self._offset = len(echo)
         self._head = {
-            "id": f"cmpl-{ids.encode(call.id)}", "object": "text_completion", "created": int(time.time()),
+            "id": f"cmpl-{call.code}", "object": "text_completion", "created": int(time.time()),
             "model": model, "system_fingerprint": f"v_{call.version[-12:]}",
         }  # fmt: skip
 

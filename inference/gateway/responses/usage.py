@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 
 from inference.gateway.call import Call, Ending
-from portal.kit import ids
 from portal.kit.money import Money
 
 
@@ -49,7 +48,7 @@ def money(call: Call, ending: Ending) -> dict[str, Any]:
 def headers(call: Call) -> dict[str, str]:
     """The request's id, how long it has taken so far and what remains of the rate limits."""
     return {
-        "x-request-id": ids.public("req", call.id),
+        "x-request-id": f"req_{call.code}",
         "openai-processing-ms": str(round(call.age * 1000)),
         **limit_headers(call),
     }

@@ -1,0 +1,63 @@
+"""Fill an empty database with what a call needs, and print its names as JSON: run as its own process."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """`python -m benchmarks.gateway_shop FOLDER`, with the services' URLs in the environment."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    print(json.dumps(fill(Path(sys.argv[1]))))
+
+
+def fill(folder: Path) -> dict[str, str]:
+    """A tiny published model, subscribed to on a plan with prices and limits; `{"model", "version", "key"}`."""
+    from marketplace import pricing, publishing, subscribing
+    from marketplace.models import Plan
+    from portal.accounts import api_keys, membership
+    from portal.accounts.models import User
+    from tests.tiny_models import write_llama
+
+    user = User.objects.create_user("bench@example.com", "correct horse battery", name="bench")
+    organisation = membership.open_personal(user)
+    listing = publishing.create_listing(
+        organisation, by=user, slug="tiny", name="Tiny", task="text-generation"
+    )
+    version = publishing.add_version(listing, by=user, files=store(write_llama(folder / "tiny")))
+    publishing.record_trial(version.pk, ok=True)
+    plan = pricing.create_plan(
+        listing, by=user, kind=Plan.Kind.PAID, name="Paid", slug="paid", requests_per_minute=100_000_000,
+        tokens_per_minute=2_000_000_000, concurrent_requests=100_000,
+        components=[
+            pricing.Component(meter="input_tokens", amount=1_000_000, per=1000),
+            pricing.Component(meter="output_tokens", amount=2_000_000, per=1000),
+        ],
+    )  # fmt: skip
+    publishing.publish(listing, by=user)
+    subscribing.subscribe(organisation, plan, by=user, spend_cap=10**15)
+    _, text = api_keys.issue(organisation, by=user, name="bench", scopes=["inference"])
+    return {"model": f"{organisation.slug}/tiny", "version": version.pk.hex, "key": text}
+
+
+def store(directory: Path) -> dict[str, tuple[str, int]]:
+    """Put a directory's files into the weights storage; answers path to digest and size."""
+    from marketplace import weights
+
+    files = {}
+    for path in sorted(file for file in directory.rglob("*") if file.is_file()):
+        digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+        with path.open("rb") as stream:
+            weights.store(stream, size=size, sha256=digest)
+        files[path.relative_to(directory).as_posix()] = (digest, size)
+    return files
+
+
+if __name__ == "__main__":
+    main()
