@@ -20,6 +20,7 @@ class Market:
     provider: Person
     consumer: Person
     text: str
+    slow: str
     embedding: str
     tight: str
 
@@ -82,9 +83,11 @@ def market(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Market:
     provider, consumer = stack.sign_up("provider@example.com"), stack.sign_up("consumer@example.com")
     llama, bert = tiny_models.write_llama(models / "llama"), tiny_models.write_bert(models / "bert")
     text = publish(provider, "tiny-writer", "text-generation", llama, MIXED)
+    large = tiny_models.write_llama(models / "large", layers=6, width=256)
+    slow = publish(provider, "slow-writer", "text-generation", large, MIXED)
     embedding = publish(provider, "tiny-embedder", "feature-extraction", bert, FREE)
     tight = publish(provider, "tight-writer", "text-generation", llama, TIGHT)
     subscribe(consumer, text, "standard")
     subscribe(consumer, embedding, "free")
     subscribe(consumer, tight, "tight")
-    return Market(stack, provider, consumer, text, embedding, tight)
+    return Market(stack, provider, consumer, text, slow, embedding, tight)
