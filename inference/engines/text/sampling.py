@@ -168,7 +168,9 @@ def _cut(probabilities: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) 
     places = torch.arange(probabilities.shape[1], device=probabilities.device)
     unlimited = torch.full_like(top_k, probabilities.shape[1])
     kept = probabilities * (places < torch.where(top_k > 0, top_k, unlimited)[:, None])
-    share = kept.double().cumsum(-1) / kept.double().sum(-1, keepdim=True)
+    # top_p is a share of what top_k kept, or else of everything, of which only the likeliest are here.
+    whole = torch.where(top_k > 0, kept.double().sum(-1), 1.0)
+    share = kept.double().cumsum(-1) / whole[:, None]
     before = torch.cat([torch.zeros_like(share[:, :1]), share[:, :-1]], dim=1)
     # The likeliest token always stays, whatever top_p is.
     within = (before < top_p[:, None]) | (places == 0)

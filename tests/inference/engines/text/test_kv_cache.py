@@ -76,11 +76,14 @@ def test_what_a_finished_sequence_computed_is_reused_across_slot_lengths() -> No
     check(cache, longer)
 
 
-def test_prefixes_are_shared_within_one_scope_only() -> None:
+@pytest.mark.parametrize("is_running", [True, False])
+def test_prefixes_are_shared_within_one_scope_only(is_running: bool) -> None:
     cache = make_cache()
     first = sequence(list(range(64)), scope="acme")
     assert cache.reserve(first)
     compute(cache, first)
+    if not is_running:
+        cache.release(first, keep=True)
     stranger, colleague = sequence(list(range(64)), scope="other"), sequence(list(range(64)), scope="acme")
     assert cache.reserve(stranger)
     assert cache.reserve(colleague)

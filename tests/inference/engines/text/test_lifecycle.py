@@ -204,6 +204,8 @@ def test_no_request_is_lost_between_submit_and_close(
     thread.join()
     assert accepted
     assert all(count_last(sink, name) == 1 for name in accepted)
+    if drain:
+        assert all(sink.last(name).finish_reason == "length" for name in accepted)
 
 
 def test_a_long_prompt_does_not_stall_anothers_tokens(llama: Path, start: Start) -> None:

@@ -47,6 +47,7 @@ def test_draws_follow_the_distribution_of_transformers_warpers(parameters: dict[
     who = chooser(vocab, seed=3, **parameters)
     drawn = Counter(choice.token for choice in choose(logits.expand(draws, -1), [who] * draws))
     assert all(expected[token] > 0 for token in drawn)
+    assert {token for token in range(vocab) if expected[token] * draws > 12} <= set(drawn)
     for token in expected.topk(5).indices.tolist():
         share = float(expected[token])
         tolerance = 4 * math.sqrt(share * (1 - share) / draws)
