@@ -1,6 +1,6 @@
 // Image and text classification through /v1/predictions: labels with their scores.
 import { inUnit } from "../elements/numbers.ts";
-import { post } from "./call.ts";
+import { post, Refusal } from "./call.ts";
 import { showCode } from "./code.ts";
 import type { Config } from "./config.ts";
 import { find } from "./config.ts";
@@ -28,12 +28,20 @@ function scoresOf(output: unknown): Score[] {
   return list as Score[];
 }
 
+// A cold model may take longer than the server lets one wait.
+async function look(config: Config, id: string, signal: AbortSignal) {
+  await new Promise((resolve) => setTimeout(resolve, 700));
+  signal.throwIfAborted();
+  return (await fetch(`${config.endpoint}/${id}`, { headers: config.headers, signal })).json();
+}
+
 async function predict(root: HTMLElement, config: Config, input: object, signal: AbortSignal) {
   const waiting = { ...config, headers: { ...config.headers, Prefer: "wait" } };
-  const answer = await (await post(waiting, { model: config.model, input }, signal)).json();
-  if (answer.error) throw new Error(answer.error.message ?? answer.error);
+  let answer = await (await post(waiting, { model: config.model, input }, signal)).json();
+  while (answer.status === "starting" || answer.status === "processing") answer = await look(config, answer.id, signal);
+  if (answer.status === "failed") throw new Refusal(String(answer.error), 0);
   drawScores(find(root, "result"), scoresOf(answer.output));
-  return answer.usage;
+  return answer.metrics;
 }
 
 export function startTextClassification(root: HTMLElement, config: Config): void {

@@ -3,7 +3,7 @@ import { money, whole } from "../elements/numbers.ts";
 import type { Config } from "./config.ts";
 import { find } from "./config.ts";
 
-interface Usage { prompt_tokens?: number; completion_tokens?: number; total_tokens?: number; cost?: string | number; [meter: string]: unknown }
+interface Usage { prompt_tokens?: number; completion_tokens?: number; total_tokens?: number; cost_micro?: number; [meter: string]: unknown }
 
 export class Gauge {
   private started = 0;
@@ -43,17 +43,14 @@ export class Gauge {
     this.put("status", status);
     if (!usage) return;
     const output = usage.completion_tokens;
-    this.put("tokens", output === undefined ? whole(usage.total_tokens ?? 0) : `${whole(usage.prompt_tokens ?? 0)} + ${whole(output)}`);
+    if (usage.total_tokens !== undefined) this.put("tokens", output === undefined ? whole(usage.total_tokens) : `${whole(usage.prompt_tokens ?? 0)} + ${whole(output)}`);
     if (output) this.rate(output);
     this.put("cost", this.settled(usage));
   }
 
   // The charge is the server's; the price list only serves where an answer carries none.
   private settled(usage: Usage): string {
-    if (usage.cost !== undefined && usage.cost !== null) {
-      const scale = 10 ** (6 + this.config.currency.exponent);
-      return money(BigInt(Math.round(Number(usage.cost) * scale)), this.config.currency);
-    }
+    if (typeof usage.cost_micro === "number") return money(BigInt(usage.cost_micro), this.config.currency);
     const counts = { input_tokens: usage.prompt_tokens ?? 0, output_tokens: usage.completion_tokens ?? 0, requests: 1 };
     return `~${money(this.estimate(counts), this.config.currency)}`;
   }
