@@ -108,7 +108,7 @@ def test_usage_is_visible_within_a_second_and_sigterm_is_prompt(start: Callable[
         assert until(events_are(count)) < 1
     asked = time.monotonic()
     assert meter.stop() == 0
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 5
 
 
 def test_killed_before_the_commit(start: Callable[[], MeterProcess]) -> None:
