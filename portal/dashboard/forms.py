@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from marketplace.models import Task
 from portal.accounts.models import Organisation, Role, Scope
+from portal.dashboard.vocabulary import translated
 from portal.kit import clock
 from portal.kit.errors import PortalError
 
@@ -113,7 +114,7 @@ class NewListingForm(ListingForm):
     """A listing that does not exist yet: its address and task are chosen once."""
 
     slug = forms.SlugField(label=_("Address"), max_length=64, help_text=NAME_HINT)
-    task = forms.ChoiceField(label=_("Task"), choices=Task.choices)
+    task = forms.ChoiceField(label=_("Task"), choices=lambda: translated(Task.choices))
     field_order = ["name", "slug", "task", "summary", "licence", "languages", "tags", "card"]
 
 

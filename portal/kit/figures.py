@@ -19,7 +19,8 @@ def money_text(money: Money) -> str:
         places = max(places, _SIGNIFICANT - 1 - exact.adjusted())
     rounded = exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_EVEN)
     sign = "−" if rounded < 0 else ""
-    text = number_format(_trimmed(abs(rounded), at_least=exponent(money.currency)), force_grouping=True)
+    # Grouped alike in every language: Chinese formats of Django's own would not group at all.
+    text = f"{_trimmed(abs(rounded), at_least=exponent(money.currency)):,f}"
     return f"{sign}{_SYMBOLS.get(money.currency, '')}{text}"
 
 

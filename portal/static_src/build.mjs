@@ -5,6 +5,7 @@ import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import * as esbuild from "esbuild";
+import { compileCatalogues } from "./catalogues.mjs";
 import { buildSprite } from "./icons.mjs";
 
 const source = dirname(fileURLToPath(import.meta.url));
@@ -53,6 +54,7 @@ async function reportSizes() {
 await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 await copyFont();
+await compileCatalogues({ root });
 await writeFile(join(dist, "icons.svg"), await buildSprite({ root }));
 if (process.argv.includes("--watch")) {
   await (await esbuild.context(bundle)).watch();

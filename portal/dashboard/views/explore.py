@@ -11,6 +11,7 @@ from marketplace import catalogue
 from marketplace.catalogue import Filters
 from marketplace.models import Plan, Task
 from portal.dashboard import shelf
+from portal.dashboard.vocabulary import translated
 
 PAGE = 24
 # Whoever has seen this many cards is better served by a narrower search.
@@ -37,8 +38,8 @@ def explore(request: HttpRequest) -> HttpResponse:
         "sort": _sort(asked),
         "sorts": SORTS,
         "sizes": SIZES,
-        "tasks": Task.choices,
-        "kinds": Plan.Kind.choices,
+        "tasks": translated(Task.choices),
+        "kinds": translated(Plan.Kind.choices),
         "licences": shelf.licences(),
         "chosen": {name: asked[name] for name in NARROWING if asked.get(name)},
         "items": cards[:PAGE],

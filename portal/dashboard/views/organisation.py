@@ -13,6 +13,7 @@ from portal.accounts import current, membership
 from portal.accounts.models import Membership, Role
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import MemberForm, OrganisationForm, attempt
+from portal.dashboard.vocabulary import translated
 from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
 
@@ -30,7 +31,7 @@ def members(request: HttpRequest) -> HttpResponse:
     rows = Membership.objects.filter(organisation=acting.organisation).select_related("user", "organisation")
     table = Table(
         rows, columns, query=request.GET, order="created_at", search=containing("user__email", "user__name"),
-        choices=[Choice("role", _("Role"), "role", Role.choices)],
+        choices=[Choice("role", _("Role"), "role", translated(Role.choices))],
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="members")
@@ -45,7 +46,7 @@ def members(request: HttpRequest) -> HttpResponse:
     context = {
         "table": table,
         "form": form,
-        "roles": Role.choices,
+        "roles": translated(Role.choices),
         "acting": acting,
         "may_administer": acting.may("administer"),
     }
@@ -60,7 +61,7 @@ def change_role(request: HttpRequest, membership_id: UUID) -> HttpResponse:
         acting.organisation, by=acting.user, membership_id=membership_id, role=request.POST.get("role", "")
     )
     messages.success(
-        request, _("%(who)s is %(role)s now.") % {"who": changed.user, "role": changed.get_role_display()}
+        request, _("%(who)s is %(role)s now.") % {"who": changed.user, "role": _(changed.get_role_display())}
     )
     return redirect("organisation")
 

@@ -15,6 +15,7 @@ from marketplace.models import Listing, Task, Version
 from portal.dashboard import finding
 from portal.dashboard.acting import Actor, actor
 from portal.dashboard.forms import ListingForm, NewListingForm, attempt
+from portal.dashboard.vocabulary import translated
 from portal.kit.errors import NotFound
 from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
@@ -35,7 +36,7 @@ def listings(request: HttpRequest) -> HttpResponse:
     rows = Listing.objects.filter(organisation=acting.organisation).annotate(subscriber_count=live)
     table = Table(
         rows.select_related("organisation", "current_version"), columns, query=request.GET,
-        search=containing("name", "slug", "summary"), choices=[Choice("task", _("Task"), "task", Task.choices)],
+        search=containing("name", "slug", "summary"), choices=[Choice("task", _("Task"), "task", translated(Task.choices))],
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="listings")

@@ -16,6 +16,7 @@ from portal.accounts.models import ApiKey, Organisation
 from portal.dashboard import reports
 from portal.dashboard.acting import actor
 from portal.dashboard.reports import By
+from portal.dashboard.vocabulary import translated
 from portal.kit import clock, ids
 from portal.kit.exports import csv_of, csv_rows
 from portal.kit.tables import Choice, Column, Table
@@ -117,5 +118,5 @@ def _log_choices(organisation: Organisation) -> list[Choice]:
     return [
         Choice("model", _("Model"), "listing_id", sorted(listings.items(), key=lambda item: item[1])),
         Choice("key", _("Key"), "api_key_id", [(str(key.pk), key.name) for key in keys]),
-        Choice("outcome", _("Outcome"), "outcome", Outcome.choices),
+        Choice("outcome", _("Outcome"), "outcome", translated(Outcome.choices)),
     ]

@@ -10,7 +10,6 @@ from django.http import QueryDict
 from django.template.context import RequestContext
 from django.template.loader import render_to_string
 from django.templatetags.static import static
-from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
@@ -50,7 +49,7 @@ def money(amount: int | Money, currency: str = "USD", *, code: bool = True) -> S
 @register.filter
 def thousands(value: int | None) -> str:
     """`1,234,567`."""
-    return "–" if value is None else number_format(value, force_grouping=True)
+    return "–" if value is None else f"{value:,}"
 
 
 @register.simple_tag

@@ -92,6 +92,13 @@ def test_a_viewer_may_look_but_not_touch(cast: Cast, listing: Listing) -> None:
     assert Listing.objects.get(pk=listing.pk).is_live
 
 
+def test_pages_speak_the_readers_language(client: Client) -> None:
+    page = client.get("/", headers={"accept-language": "zh-CN,zh;q=0.9"}).content.decode()
+    assert '<html lang="zh-hans">' in page
+    assert "文本生成" in page
+    assert "Explore" not in page
+
+
 def test_a_csv_of_a_table_follows_its_filters(cast: Cast, listing: Listing) -> None:
     answer = cast.browser(cast.owner).get("/studio/?format=csv&q=nothing")
     assert answer["Content-Type"].startswith("text/csv")
