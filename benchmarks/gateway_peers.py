@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.processes import ROOT, Target, free_port, running
 
-LITELLM = "litellm[proxy]==1.109.1"
+LITELLM = "litellm[proxy]==1.106.2"
 PORTKEY = "@portkey-ai/gateway@1.15.2"
 # As LiteLLM's own page on production advises, without a database: its fastest form.
 LITELLM_CONFIG = """\

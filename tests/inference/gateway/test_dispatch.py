@@ -1,0 +1,129 @@
+"""The message that the event loop writes is one that a real Celery worker runs."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from inference import protocol
+from inference.gateway.commands import SharedCommands
+from inference.gateway.dispatch import CeleryPublisher, RedisPublisher, new_publisher
+from portal.celery import app
+from portal.kit import ids, redis
+from tests.inference.gateway.conftest import await_that
+
+ROOT = Path(__file__).resolve().parents[3]
+VERSION = "0" * 32
+CONSUMER = f"""
+import sys
+from portal.celery import app
+from portal.kit import redis
+
+@app.task(name="{protocol.RUN_TASK}", bind=True)
+def run(task, request, attempt=0):
+    redis.client().rpush("seen", f"{{request}} {{attempt}} {{task.request.id}} {{task.request.retries}}")
+
+app.worker_main(["worker", "-P", "solo", "-Q", "{protocol.queue_name(VERSION)}", "--without-gossip",
+                 "--without-mingle", "--loglevel", "INFO"])
+"""
+
+
+def call(request: UUID) -> Any:
+    return SimpleNamespace(hex=request.hex, version=VERSION)
+
+
+async def test_a_celery_worker_runs_what_the_gateway_wrote(tmp_path: Path) -> None:
+    client = redis.new_async_client()
+    publisher = RedisPublisher(SharedCommands(client))
+    first, second = ids.uuid7(), ids.uuid7()
+    assert await publisher.publish(call(first), packed=b"payload") == 1
+    assert await publisher.publish(call(second), packed=None) == 2
+    assert redis.client().get(protocol.payload_key(first.hex)) == b"payload"
+    assert 0 < redis.client().ttl(protocol.payload_key(first.hex)) <= protocol.PAYLOAD_SECONDS
+    await client.aclose()
+    log = tmp_path / "celery.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [sys.executable, "-c", CONSUMER], cwd=ROOT, env=os.environ, stdout=output, stderr=output
+        )
+    try:
+        await_that(lambda: redis.client().llen("seen") == 2, seconds=60)
+    finally:
+        worker.kill()
+        worker.wait()
+    seen = [entry.decode().split() for entry in redis.client().lrange("seen", 0, -1)]
+    assert [entry[:2] for entry in seen] == [[first.hex, "0"], [second.hex, "0"]], log.read_text()
+    assert all(UUID(entry[2]) and entry[3] == "0" for entry in seen)
+
+
+async def test_both_publishers_send_the_same_message() -> None:
+    client = redis.new_async_client()
+    request = ids.uuid7()
+    queue = protocol.queue_name(VERSION)
+    await RedisPublisher(SharedCommands(client)).publish(call(request), packed=None)
+    ours = json.loads(redis.client().rpop(queue))
+    await CeleryPublisher(client).publish(call(request), packed=None)
+    theirs = json.loads(redis.client().rpop(queue))
+    await client.aclose()
+    assert ours.keys() == theirs.keys()
+    assert ours["properties"].keys() == theirs["properties"].keys()
+    ours["body"], theirs["body"] = (json.loads(base64.b64decode(each["body"])) for each in (ours, theirs))
+    assert ours["body"] == theirs["body"]
+    changing = {"id", "root_id", "origin"}
+    known = {name: value for name, value in theirs["headers"].items() if name not in changing}
+    assert {name: ours["headers"].get(name) for name in known} == known
+
+
+async def test_another_broker_is_left_to_celery() -> None:
+    client = redis.new_async_client()
+    commands = SharedCommands(client)
+    for broker, kind in (("redis://here/0", RedisPublisher), ("amqp://there", CeleryPublisher)):
+        made = new_publisher(client, commands=commands, broker_url=broker, redis_url="redis://here/0")
+        assert isinstance(made, kind)
+    await client.aclose()
+    assert app.conf.task_ignore_result
+
+
+async def test_shared_commands_keep_answers_apart() -> None:
+    import asyncio
+
+    client = redis.new_async_client()
+    commands = SharedCommands(client)
+
+    async def one(number: int) -> list[Any]:
+        return await commands.run(("SET", f"k{number}", number), ("GET", f"k{number}"))
+
+    answers = await asyncio.gather(*(one(number) for number in range(2_000)))
+    assert [int(answer[1]) for answer in answers] == list(range(2_000))
+    results = await asyncio.gather(
+        commands.run(("GET", "k1")),
+        commands.run(("INCR",)),
+        commands.run(("GET", "k2")),
+        return_exceptions=True,
+    )
+    assert (results[0], results[2]) == ([b"1"], [b"2"])
+    assert isinstance(results[1], Exception)
+    await client.aclose()
+
+
+async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
+    import asyncio
+
+    from redis import ConnectionError as LostConnection
+
+    client = redis.new_async_client()
+    commands = SharedCommands(client)
+    waiting = asyncio.ensure_future(commands.run(("BLPOP", "nothing", 30)))
+    await asyncio.sleep(0.2)
+    redis.client().client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(LostConnection):
+        await waiting
+    assert await commands.run(("ECHO", "again")) == [b"again"]
+    await client.aclose()
