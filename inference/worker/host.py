@@ -3,11 +3,20 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from inference.engines.base import Engine, Manifest
 from inference.protocol import ReplicaState
 from inference.worker.replica import Replica
 from portal.kit import clock
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How to make room: unload these, and only while they are idle unless `even_busy` ones may be drained."""
+
+    victims: Sequence[Replica] = ()
+    even_busy: bool = False
 
 
 class WorkerHost:
@@ -61,29 +70,35 @@ class WorkerHost:
         replica.error = error
         self._remove(replica, state="failed")
 
-    def idle_victims(self, needed_bytes: int, *, idle_seconds: float = 0.0) -> Sequence[Replica] | None:
+    def find_idle_room(self, needed_bytes: int, *, idle_seconds: float = 0.0) -> Room | None:
         """The least recently used idle replicas whose going makes room; None if they do not suffice."""
-        free = self.free_bytes
-        victims: list[Replica] = []
-        for replica in sorted(self.all(), key=Replica.idle_seconds, reverse=True):
-            if free >= needed_bytes:
-                break
-            if replica.is_idle() and replica.idle_seconds() >= idle_seconds:
-                victims.append(replica)
-                free += replica.manifest.memory_bytes
-        return victims if free >= needed_bytes else None
+        return self._find_room(
+            needed_bytes,
+            [each for each in self.all() if each.is_idle() and each.idle_seconds() >= idle_seconds],
+            even_busy=False,
+        )
 
-    def busy_victims(self, needed_bytes: int, *, resident_seconds: float) -> Sequence[Replica] | None:
+    def find_busy_room(self, needed_bytes: int, *, resident_seconds: float) -> Room | None:
         """Replicas, busy ones too, whose draining would make room: idle longest first, none that is new."""
+        return self._find_room(
+            needed_bytes,
+            [
+                each
+                for each in self.all()
+                if each.state == "ready" and each.resident_seconds() >= resident_seconds
+            ],
+            even_busy=True,
+        )
+
+    def _find_room(self, needed_bytes: int, candidates: list[Replica], *, even_busy: bool) -> Room | None:
         free = self.free_bytes
         victims: list[Replica] = []
-        for replica in sorted(self.all(), key=Replica.idle_seconds, reverse=True):
+        for replica in sorted(candidates, key=Replica.idle_seconds, reverse=True):
             if free >= needed_bytes:
                 break
-            if replica.state == "ready" and replica.resident_seconds() >= resident_seconds:
-                victims.append(replica)
-                free += replica.manifest.memory_bytes
-        return victims if free >= needed_bytes else None
+            victims.append(replica)
+            free += replica.manifest.memory_bytes
+        return Room(victims, even_busy) if free >= needed_bytes else None
 
     def begin_drain(self, replica: Replica, *, only_idle: bool) -> bool:
         """Take no more calls for it. False if it is not ready, or not idle where that is asked for."""

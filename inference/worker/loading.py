@@ -14,7 +14,6 @@ from marketplace import weights
 from marketplace.models import Version
 from portal.kit.errors import PortalError
 
-
 # transformers imports its parts lazily, and two threads that do so at once see half of it.
 _IMPORTING = threading.Lock()
 

@@ -17,10 +17,9 @@ from inference import protocol
 from inference.engines.base import Manifest
 from inference.errors import VersionNotLoadable, VersionTooLarge
 from inference.worker.demand import Demand, Lack
-from inference.worker.host import WorkerHost
+from inference.worker.host import Room, WorkerHost
 from inference.worker.loading import read_manifest
 from inference.worker.registry import Registry, read_workers
-from inference.worker.replica import Replica
 from portal.kit.errors import PortalError
 
 log = logging.getLogger(__name__)
@@ -36,13 +35,13 @@ RESIDENCE_SECONDS = 10.0
 
 
 class Placement:
-    """Looks for lacks on a thread of its own. `load(version, manifest, victims)` runs on another, one at a time;
+    """Looks for lacks on a thread of its own. `load(version, manifest, room)` runs on another, one at a time;
     `refuse(version, reason)` tells the callers of one that cannot be loaded.
     """
 
     def __init__(
         self, client: "redis.Redis", *, worker_id: UUID, host: WorkerHost, registry: Registry,
-        load: Callable[[str, Manifest, Sequence[Replica]], None], refuse: Callable[[str, str], None],
+        load: Callable[[str, Manifest, Room], None], refuse: Callable[[str, str], None],
     ) -> None:  # fmt: skip
         self._client = client
         self._worker_id = worker_id.hex
@@ -97,12 +96,12 @@ class Placement:
         except PortalError as refusal:
             self._refuse(lack.version, str(refusal))
             return
-        victims = self._choose_victims(lack, manifest)
-        if victims is None or (victims and lack.seconds < EVICTION_WAIT_SECONDS):
+        room = self._find_room(lack, manifest)
+        if room is None or (room.victims and lack.seconds < EVICTION_WAIT_SECONDS):
             return
         if self._claim(lack.version):
             self._loader = threading.Thread(
-                target=self._load_claimed, args=(lack.version, manifest, victims), name="loader", daemon=True
+                target=self._load_claimed, args=(lack.version, manifest, room), name="loader", daemon=True
             )
             self._loader.start()
 
@@ -116,19 +115,19 @@ class Placement:
         if manifest.memory_bytes > largest:
             raise VersionTooLarge(needed_bytes=manifest.memory_bytes, largest_bytes=largest)
 
-    def _choose_victims(self, lack: Lack, manifest: Manifest) -> Sequence[Replica] | None:
+    def _find_room(self, lack: Lack, manifest: Manifest) -> Room | None:
         idle_seconds = RELIEF_IDLE_SECONDS if lack.kind == "relief" else 0.0
-        victims = self._host.idle_victims(manifest.memory_bytes, idle_seconds=idle_seconds)
-        if victims is None and lack.kind == "cold" and lack.seconds > PATIENCE_SECONDS:
-            victims = self._host.busy_victims(manifest.memory_bytes, resident_seconds=RESIDENCE_SECONDS)
-        return victims
+        room = self._host.find_idle_room(manifest.memory_bytes, idle_seconds=idle_seconds)
+        if room is None and lack.kind == "cold" and lack.seconds > PATIENCE_SECONDS:
+            room = self._host.find_busy_room(manifest.memory_bytes, resident_seconds=RESIDENCE_SECONDS)
+        return room
 
     def _claim(self, version: str) -> bool:
         return bool(self._client.set(protocol.claim_key(version), self._worker_id, nx=True, ex=CLAIM_SECONDS))
 
-    def _load_claimed(self, version: str, manifest: Manifest, victims: Sequence[Replica]) -> None:
+    def _load_claimed(self, version: str, manifest: Manifest, room: Room) -> None:
         try:
-            self._load(version, manifest, victims)
+            self._load(version, manifest, room)
         except VersionNotLoadable as error:
             self._refuse(version, str(error))
         except Exception:

@@ -104,8 +104,13 @@ class Replies:
             steps = self._take()
             running = None not in steps
             written = [item for step in steps if step for item in step]
-            if written:
+            if not written:
+                continue
+            try:
                 self._write_until_done(written)
+            except Exception:  # one answer that cannot be written must not silence all later ones
+                log.exception("answers could not be written")
+                self._give_up(written)
 
     def _take(self) -> list[list[Written] | None]:
         steps = [self._steps.get()]
@@ -127,6 +132,16 @@ class Replies:
         for item in written:
             if item.chunk.finish_reason:
                 self._calls.end(item.call.id)
+
+    def _give_up(self, written: list[Written]) -> None:
+        """Fail the calls of these chunks one by one, as far as that goes."""
+        for call in {item.call.id: item.call for item in written}.values():
+            failed = Chunk(finish_reason="error", error="The answer could not be delivered.")
+            try:
+                self._write([Written(call, call.chunks, failed)])
+            except Exception:
+                log.exception("request %s could not be failed either", call.id)
+            self._calls.end(call.id)
 
     def _write(self, written: list[Written]) -> None:
         pipeline = self._client.pipeline(transaction=False)

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -12,7 +11,7 @@ from inference import protocol
 from inference.engines.base import Manifest
 from inference.worker import loading
 from inference.worker.consuming import Consuming
-from inference.worker.host import WorkerHost
+from inference.worker.host import Room, WorkerHost
 from inference.worker.replica import Replica
 from inference.worker.replies import Replies
 from inference.worker.running import Runner
@@ -39,10 +38,10 @@ class Residency:
         self._replies = replies
         self._runner = runner
 
-    def load(self, version: str, manifest: Manifest, victims: Sequence[Replica]) -> None:
-        """Evict `victims`, then load and serve the version. Raises `VersionNotLoadable`."""
-        for victim in victims:
-            if not self.evict(victim):
+    def load(self, version: str, manifest: Manifest, room: Room) -> None:
+        """Make room, then load and serve the version. Raises `VersionNotLoadable`."""
+        for victim in room.victims:
+            if not self.evict(victim, only_idle=not room.even_busy):
                 return
         replica = self._host.begin_load(version, manifest)
         if replica is None:
@@ -58,9 +57,9 @@ class Residency:
         self._host.complete_load(replica, engine, seconds=seconds)
         log.info("loaded %s in %.1f s", version, seconds)
 
-    def evict(self, replica: Replica) -> bool:
-        """Unload a replica once its calls have ended. False if an idle one has got a call meanwhile."""
-        if not self._host.begin_drain(replica, only_idle=replica.is_idle()):
+    def evict(self, replica: Replica, *, only_idle: bool) -> bool:
+        """Unload a replica once its calls have ended. False if it was to be idle and has got a call meanwhile."""
+        if not self._host.begin_drain(replica, only_idle=only_idle):
             return False
         self._consuming.wait_closed(replica.version, timeout=GATE_SECONDS)
         deadline = time.monotonic() + GATE_SECONDS
