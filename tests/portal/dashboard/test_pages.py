@@ -9,7 +9,7 @@ from marketplace.pricing import Component
 from portal.accounts.models import ApiKey, Membership
 from tests.conftest import Cast
 
-pytestmark = pytest.mark.usefixtures("clean_redis")
+pytestmark = [pytest.mark.usefixtures("clean_redis"), pytest.mark.django_db]
 
 
 @pytest.fixture
