@@ -23,7 +23,7 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
     """The organisation's keys, newest first."""
     columns = [
         Column("name", _("Name"), sort="name", template="console/cells/key_name.html"),
-        Column("public_id", _("Id"), kind="code"),
+        Column("public_id", _("Id"), template="components/short_id.html"),
         Column("scopes", _("May"), template="console/cells/key_scopes.html"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),
         Column("expires_at", _("Expires"), kind="time"),

@@ -55,7 +55,7 @@ def requests(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     columns = [
         Column("finished_at", _("Time"), kind="time", sort="id"),
-        Column("public_id", _("Request"), template="console/cells/request_id.html"),
+        Column("public_id", _("Request"), template="components/short_id.html"),
         Column("listing.path", _("Model"), template="console/cells/request_model.html"),
         Column("api_key.name", _("Key"), template="console/cells/request_key.html"),
         Column("outcome", _("Outcome"), kind="state"),
