@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
-from django.test import Client
+from django.conf import settings
+from django.test import Client, override_settings
 
 from portal.accounts import membership
 from portal.accounts.models import Membership, Organisation, Role, User
@@ -35,10 +36,18 @@ class Cast:
 def make_user(name: str, *, is_staff: bool = False) -> User:
     """A user with a personal organisation, as sign-up makes one."""
     user = User.objects.create_user(
-        f"{name}@example.com", "correct horse battery", name=name, is_staff=is_staff, is_superuser=is_staff
+        f"{name}@example.com", name=name, is_staff=is_staff, is_superuser=is_staff
     )
     membership.open_personal(user)
     return user
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files() -> Iterator[None]:
+    """Pages of unit tests name their static files without the manifest that collectstatic writes."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with override_settings(STORAGES={**settings.STORAGES, "staticfiles": plain}):
+        yield
 
 
 @pytest.fixture

@@ -47,13 +47,13 @@ def visit(client: Client, route: Route, world: World) -> Iterator[tuple[str, int
     client.raise_request_exception = False
     for method in METHODS:
         answer = client.generic(
-            method, route.path(world.arguments), data=worlds_body(method), content_type="application/json"
+            method, route.path(world.arguments), data=body_of(method), content_type="application/json"
         )
         body = b"".join(answer.streaming_content) if answer.streaming else answer.content
         yield method, answer.status_code, body.decode(errors="replace")
 
 
-def worlds_body(method: str) -> bytes:
+def body_of(method: str) -> bytes:
     import orjson
 
     return b"" if method == "GET" else orjson.dumps(BODY)
@@ -79,8 +79,9 @@ def test_anonymous_visitors_neither_read_nor_change(route: Route, world: World) 
 @pytest.mark.parametrize("route", ROUTES, ids=str)
 def test_outsiders_neither_read_nor_change(route: Route, world: World) -> None:
     objects = route.path(world.arguments) != "/" + route.pattern.replace("^", "").replace("$", "")
+    client = world.cast.browser(world.cast.outsider)
     before = state()
-    for method, status, body in visit(world.cast.browser(world.cast.outsider), route, world):
+    for method, status, body in visit(client, route, world):
         assert_blind(route, method, status, body, world)
         if objects:
             assert status in {403, 404, 405}, f"{method} {route} answers {status}"
