@@ -30,6 +30,7 @@ class Demand:
 
     client: "redis.Redis"
     _seen: dict[str, float] = field(default_factory=dict)
+    _served_ms: dict[str, int] = field(default_factory=dict)
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def read(self, workers: list[WorkerState]) -> list[Lack]:
@@ -39,6 +40,7 @@ class Demand:
         ready = {
             replica.version for worker in workers for replica in _useful(worker) if replica.state == "ready"
         }
+        self._served_ms.update(dict.fromkeys(served, int(time.time() * 1000)))
         wanted = self._read_wanted()
         self._remember(served.keys() | wanted, now=now)
         backlog = self._read_backlog(sorted(self._seen))
@@ -57,14 +59,17 @@ class Demand:
         oldest = int((time.time() - protocol.WANTED_LEASE_SECONDS) * 1000)
         pipeline = self.client.pipeline(transaction=False)
         pipeline.zremrangebyscore(protocol.WANTED, "-inf", oldest)
-        pipeline.zrange(protocol.WANTED, 0, 200)
-        return {member.decode() for member in pipeline.execute()[1]}
+        pipeline.zrange(protocol.WANTED, 0, 200, withscores=True)
+        marks = {member.decode(): marked_ms for member, marked_ms in pipeline.execute()[1]}
+        # A mark from before the version was last served has been answered; evicting it must not bring it back.
+        return {version for version, marked in marks.items() if marked > self._served_ms.get(version, 0)}
 
     def _remember(self, versions: set[str], *, now: float) -> None:
         self._seen.update(dict.fromkeys(versions, now))
         for version, seen in list(self._seen.items()):
             if now - seen > REMEMBER_SECONDS:
                 del self._seen[version]
+                self._served_ms.pop(version, None)
 
     def _read_backlog(self, versions: list[str]) -> dict[str, int]:
         pipeline = self.client.pipeline(transaction=False)
