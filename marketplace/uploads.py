@@ -241,6 +241,6 @@ class _Joined:
                 for block in piece.chunks():
                     position += len(block)
                     yield block
-            # An empty or a last piece: what is missing or too much, the check of the size will say.
-            if position == start or position >= file.received:
+            # The storage lost this piece's bytes; the check of the size will say so.
+            if position == start:
                 return
