@@ -1,6 +1,7 @@
 """Other gateways, each in an environment of its own, in front of the same fake upstream."""
 
 import os
+import secrets
 import subprocess
 import venv
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ model_list:
   - model_name: fake
     litellm_params: {{model: openai/fake, api_base: "{upstream}/v1", api_key: none}}
 litellm_settings: {{num_retries: 0, request_timeout: 30}}
-general_settings: {{master_key: sk-1234}}
+general_settings: {{master_key: "{key}"}}
 """
 
 
@@ -37,7 +38,9 @@ def litellm(upstream: str, *, core: int) -> Iterator[Target]:
         (folder / "ready").touch()
     port = free_port()
     config = folder / "config.yaml"
-    config.write_text(LITELLM_CONFIG.format(upstream=upstream))
+    # It refuses to start with a key that is easily guessed.
+    key = f"sk-{secrets.token_hex(32)}"
+    config.write_text(LITELLM_CONFIG.format(upstream=upstream, key=key))
     environment = {
         "LITELLM_MODE": "PRODUCTION",
         "LITELLM_LOG": "ERROR",
@@ -54,8 +57,8 @@ def litellm(upstream: str, *, core: int) -> Iterator[Target]:
     ]
     with running(
         command, core=core, environment=environment, ready=f"http://127.0.0.1:{port}/health/liveliness"
-    ):
-        yield f"http://127.0.0.1:{port}/v1/chat/completions", {"Authorization": "Bearer sk-1234"}
+    ) as pid:
+        yield Target(f"http://127.0.0.1:{port}/v1/chat/completions", {"Authorization": f"Bearer {key}"}, pid)
 
 
 @contextmanager

@@ -9,8 +9,10 @@ from inference.gateway import ending
 from inference.gateway.call import Call
 from inference.gateway.errors import ServiceUnavailable
 from inference.gateway.lookup import Route
+from inference.gateway.prompting import TokenizerMissing
 from inference.gateway.watch import RUN_SECONDS
 from inference.protocol import HOLD_LEASE_SECONDS
+from portal.kit.errors import PortalError
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -40,22 +42,21 @@ async def begin(
     `prepare` makes the work for the version that the name reaches now; it runs again if that has changed
     meanwhile. Raises whatever refuses the call; a refusal has consumed nothing.
     """
-    stale: StaleFacts | None = None
+    outdated: PortalError = StaleFacts(reason="they change all the time")
     for _ in range(ATTEMPTS):
         caller = await process.identifier.caller(authorization)
-        route = await process.identifier.route(caller, model)
-        work = await prepare(route)
-        await _refuse_hopeless(process, route)
         try:
+            route = await process.identifier.route(caller, model)
+            work = await prepare(route)
+            await _refuse_hopeless(process, route)
             call = await _admit(process, route, work, endpoint=endpoint, streamed=streamed)
-        except StaleFacts as error:
+        except (StaleFacts, TokenizerMissing) as error:
             process.identifier.forget(caller, model)
-            stale = error
+            outdated = error
             continue
         await _dispatch(process, call, work)
         return call
-    assert stale is not None
-    raise stale
+    raise outdated
 
 
 async def _refuse_hopeless(process: "GatewayProcess", route: Route) -> None:

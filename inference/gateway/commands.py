@@ -57,7 +57,7 @@ class SharedCommands:
             self._sender = None
 
     async def _exchange(self, batch: list[tuple[Sequence[Command], "asyncio.Future[list[Any]]"]]) -> None:
-        pool = self._client.connection_pool
+        pool: Any = self._client.connection_pool
         connection = await pool.get_connection()
         try:
             packed = [hiredis.pack_command(tuple(command)) for commands, _ in batch for command in commands]

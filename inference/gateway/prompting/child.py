@@ -67,6 +67,8 @@ def _answer(codecs: Codecs, job: dict[str, Any]) -> dict[str, Any]:
     try:
         codec = codecs.get(job["directory"])
         return {"ok": _WORK[job["work"]](codec, job)}
+    except FileNotFoundError as error:
+        return {"error": "missing", "reason": str(error)[:500]}
     except TemplateTooLong:
         return {"error": "expensive", "reason": "the template wrote too much"}
     except MemoryError:

@@ -28,6 +28,15 @@ _LENGTH = struct.Struct("<I")
 _PROJECT = Path(__file__).resolve().parents[3]
 
 
+class TokenizerMissing(ServiceUnavailable):
+    """The directory has gone from this machine's cache; it must be fetched again."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            reason="This model's tokenizer is being fetched again. Please try again.", retry_after=1
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
     """What the gateway must know of a tokenizer: token ids lie below `vocabulary`."""
@@ -179,6 +188,8 @@ def _unwrap(answer: dict[str, Any]) -> Any:
         return answer["ok"]
     if answer["error"] == "no_template":
         raise NoChatTemplate
+    if answer["error"] == "missing":
+        raise TokenizerMissing
     if answer["error"] == "expensive":
         raise PromptTooExpensive
     if answer["error"] == "unreadable":

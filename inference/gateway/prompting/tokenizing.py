@@ -28,7 +28,10 @@ def read_codec(directory: Path) -> TextCodec:
     What is added before and after a text is tokenizer.json's to say: where that file exists, transformers
     too ignores add_bos_token and add_eos_token of tokenizer_config.json.
     """
-    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    path = directory / "tokenizer.json"
+    if not path.exists():
+        raise FileNotFoundError(path)
+    tokenizer = Tokenizer.from_file(str(path))
     # Lengths are the gateway's to judge: a tokenizer that cuts silently would change the result.
     tokenizer.no_truncation()
     tokenizer.no_padding()

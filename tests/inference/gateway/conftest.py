@@ -129,7 +129,7 @@ def gateway() -> Iterator[str]:
 @pytest.fixture
 def client(gateway: str) -> Callable[..., openai.OpenAI]:
     """Stock clients that never retry, so that tests see every answer."""
-    return lambda offer: openai.OpenAI(base_url=gateway, api_key=offer.key_text, max_retries=0, timeout=30)
+    return lambda offer: openai.OpenAI(base_url=gateway, api_key=offer.key_text, max_retries=0, timeout=120)
 
 
 @pytest.fixture
