@@ -101,23 +101,23 @@ def test_kill_9_of_the_worker_in_mid_stream(market: Market, reader: Person) -> N
 
 
 def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Person) -> None:
-    subscribe(reader, market.tight, "tight")
+    subscribe(reader, market.slow, "standard")
     with another_worker(market.stack), ThreadPoolExecutor(200) as pool:
         client = reader.client()
 
         def call(_: int) -> int:
-            answer = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=120)
+            answer = client.chat.completions.create(model=market.slow, messages=STORY, max_tokens=100)
             return answer.usage.completion_tokens
 
         load = [pool.submit(call, index) for index in range(200)]
-        other = client.chat.completions.create(model=market.tight, messages=STORY, max_tokens=3)
+        other = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=3)
         assert other.usage.completion_tokens == 3
-        assert [future.result() for future in load] == [120] * 200
+        assert [future.result() for future in load] == [100] * 200
         deadline = time.monotonic() + 10
         workers: set[str] = set()
         while time.monotonic() < deadline and len(workers) < 2:
             log = reader.call("GET", "/api/requests/", params={"limit": 200})["results"]
-            workers = {entry["worker"] for entry in log if entry["model"] == market.text}
+            workers = {entry["worker"] for entry in log if entry["model"] == market.slow}
     assert len(workers) == 2, "one worker did all the work"
 
 
