@@ -108,9 +108,11 @@ def _work(
         )  # fmt: skip
     sampling = asked.sampling(max_tokens=max_tokens, logprobs=logprobs)
     _check_ids(route, sampling.get("logit_bias", ()), name="logit_bias")
+    # One organisation never shares another's prompt prefixes, whose reuse it could time.
+    scope = route.facts.organisation_id.hex
     return Work(
         kind="generate",
-        body={"prompt_ids": ids, "sampling": sampling},
+        body={"prompt_ids": ids, "sampling": sampling, "cache_scope": scope},
         worst={"input_tokens": len(ids), "cached_tokens": len(ids), "output_tokens": max_tokens},
     )
 

@@ -139,6 +139,11 @@ def build_request(request: str, payload: protocol.Payload) -> Request:
             return BatchRequest(id=request, items=fields["items"], parameters=fields.get("parameters") or {})
         sampling = dict(fields["sampling"])
         sampling["stop"] = tuple(sampling.get("stop") or ())
-        return GenerateRequest(id=request, prompt_ids=fields["prompt_ids"], sampling=Sampling(**sampling))
+        return GenerateRequest(
+            id=request,
+            prompt_ids=fields["prompt_ids"],
+            sampling=Sampling(**sampling),
+            cache_scope=fields["cache_scope"],
+        )
     except (KeyError, TypeError) as error:
         raise RequestRefused(f"The request does not fit this version: {error}.") from error

@@ -117,3 +117,20 @@ def test_usage_appears_within_a_second(market: Market, buyer: Person) -> None:
     started = time.monotonic()
     await_requests(buyer, before + 1)
     assert time.monotonic() - started < 3, "the bar is one second; this machine is shared"
+
+
+def test_prompts_are_reused_inside_an_organisation_and_never_across(market: Market) -> None:
+    prompt = [{"role": "user", "content": "the quick brown fox " * 30}]
+
+    def cached(person: Person) -> int:
+        usage = (
+            person.client().chat.completions.create(model=market.text, messages=prompt, max_tokens=2).usage
+        )
+        return usage.prompt_tokens_details.cached_tokens
+
+    first, second = market.stack.sign_up("first@example.com"), market.stack.sign_up("second@example.com")
+    for person in (first, second):
+        subscribe(person, market.text, "standard")
+    assert cached(first) == 0
+    assert cached(first) > 0
+    assert cached(second) == 0

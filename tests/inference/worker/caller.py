@@ -48,7 +48,11 @@ class Caller:
     def generate_many(self, version: Version, count: int, *, max_tokens: int = 16) -> list[str]:
         """The same `count` times: all are admitted before the first is sent."""
         prompt = [10, 11, 12]
-        body = {"prompt_ids": prompt, "sampling": {"max_tokens": max_tokens, "temperature": 0.0}}
+        body = {
+            "prompt_ids": prompt,
+            "cache_scope": "caller",
+            "sampling": {"max_tokens": max_tokens, "temperature": 0.0},
+        }
         worst = {"input_tokens": len(prompt), "output_tokens": max_tokens}
         requests = [ids.uuid7() for _ in range(count)]
         self.admit(version, requests, worst=worst)
