@@ -12,7 +12,9 @@ def main() -> None:
     from django.core.management import execute_from_command_line
 
     try:
-        with embedded.joining(embedded.find_home(), say=lambda line: print(line, file=sys.stderr)) as services:
+        with embedded.joining(
+            embedded.find_home(), say=lambda line: print(line, file=sys.stderr)
+        ) as services:
             os.environ["DATABASE_URL"], os.environ["REDIS_URL"] = services.database_url, services.redis_url
             execute_from_command_line(sys.argv)
     except embedded.EmbeddedServiceError as error:

@@ -53,7 +53,10 @@ def write(rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text()) if path.exists() else []
     merged = {(row["name"], row.get("peer")): row for row in known}
-    stamp = {"measured_at": datetime.now(UTC).isoformat(timespec="seconds"), "machine": platform.processor() or "cpu"}
+    stamp = {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": platform.processor() or "cpu",
+    }
     merged |= {(row["name"], row.get("peer")): row | stamp for row in rows}
     path.write_text(json.dumps(list(merged.values()), indent=1) + "\n")
     return path

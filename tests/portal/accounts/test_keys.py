@@ -43,7 +43,11 @@ def test_a_revoked_key_is_dead_and_its_epoch_moves(
 
 def test_an_expired_key_is_dead(cast: Cast) -> None:
     key, text = api_keys.issue(
-        cast.acme, by=cast.owner, name="app", scopes=["inference"], expires_at=clock.now() + timedelta(hours=1)
+        cast.acme,
+        by=cast.owner,
+        name="app",
+        scopes=["inference"],
+        expires_at=clock.now() + timedelta(hours=1),
     )
     assert api_keys.find(text) is not None
     ApiKey.objects.filter(pk=key.pk).update(expires_at=clock.now() - timedelta(seconds=1))
@@ -58,7 +62,8 @@ def test_keys_of_a_suspended_organisation_are_dead(cast: Cast) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "scopes", "hours"), [("", ["inference"], 1), ("a", [], 1), ("a", ["root"], 1), ("a", ["manage"], -1)]
+    ("name", "scopes", "hours"),
+    [("", ["inference"], 1), ("a", [], 1), ("a", ["root"], 1), ("a", ["manage"], -1)],
 )
 def test_odd_keys_are_refused(cast: Cast, name: str, scopes: list[str], hours: int) -> None:
     expires = clock.now() + timedelta(hours=hours)

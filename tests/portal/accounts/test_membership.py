@@ -54,5 +54,7 @@ def test_strangers_and_members_cannot_be_added(cast: Cast) -> None:
 
 def test_a_taken_slug_is_refused_whole(cast: Cast) -> None:
     with pytest.raises(SlugTaken):
-        membership.open_organisation(cast.outsider, slug="acme", name="Acme 2", kind=Organisation.Kind.COMPANY)
+        membership.open_organisation(
+            cast.outsider, slug="acme", name="Acme 2", kind=Organisation.Kind.COMPANY
+        )
     assert Membership.objects.filter(user=cast.outsider).count() == 1
