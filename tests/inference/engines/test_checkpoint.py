@@ -154,7 +154,7 @@ def test_half_precision_weights_are_widened(bert):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"hidden_size": 2**16}, {"vocab_size": 2**22}, {"num_hidden_layers": 3}, {"intermediate_size": 25}],
+    [{"hidden_size": 2**11}, {"vocab_size": 2**18}, {"num_hidden_layers": 3}, {"intermediate_size": 25}],
 )
 def test_a_config_that_the_weights_do_not_fit_allocates_nothing(bert, changes):
     with pytest.raises(UnloadableVersion, match="do not fit"):
