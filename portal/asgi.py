@@ -19,6 +19,7 @@ django.setup()
 def compose() -> Starlette:
     """The data plane under /v1, Django for everything else. The lifespan is the data plane's."""
     from django.core.asgi import get_asgi_application
+
     from inference.gateway.app import create
 
     gateway = create()
