@@ -228,6 +228,9 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
+# The operators' console
+UNFOLD = {"SITE_TITLE": "Mercato", "SITE_HEADER": "Mercato operations", "SITE_URL": "/"}
+
 # Work
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
