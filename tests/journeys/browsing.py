@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -34,6 +34,9 @@ class Visitor:
     def __init__(self, browser: Browser, base_url: str, **options: Any) -> None:
         self.problems: list[str] = []
         self.context = browser.new_context(base_url=base_url, **options)
+        # Two cores may be shared with a whole stack and other tests.
+        self.context.set_default_timeout(90_000)
+        expect.set_options(timeout=20_000)
         self.page: Page = self.context.new_page()
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
