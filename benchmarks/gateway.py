@@ -93,7 +93,14 @@ def measure(
     for shape in shapes:
         asked = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 16}
         body = json.dumps(asked | ({"stream": True} if shape == "streamed" else {})).encode()
-        _load(target, body, concurrency=CONCURRENCY, seconds=seconds / 3)
+        # A server may turn calls away while it is still opening its connections.
+        load.run(
+            target.url,
+            body,
+            headers=dict(target.headers),
+            concurrency=CONCURRENCY,
+            seconds=max(2.0, seconds / 3),
+        )
         used = processor_seconds(target.pid)
         loaded = _load(target, body, concurrency=CONCURRENCY, seconds=seconds)
         used = processor_seconds(target.pid) - used
@@ -105,7 +112,7 @@ def measure(
 def _load(target: Target, body: bytes, *, concurrency: int, seconds: float) -> Load:
     done = load.run(target.url, body, headers=dict(target.headers), concurrency=concurrency, seconds=seconds)
     if done.failures:
-        raise RuntimeError(f"{done.failures} of {done.calls} calls of {target.url} failed")
+        raise RuntimeError(f"{done.failures} of {done.calls} calls of {target.url} failed:\n{done.failure}")
     return done
 
 

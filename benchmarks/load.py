@@ -18,6 +18,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     failures: int
+    failure: str = ""
 
 
 class Connection(asyncio.Protocol):
@@ -74,7 +75,7 @@ async def _run(url: str, request: bytes, *, concurrency: int, seconds: float) ->
     parts = urlsplit(url)
     loop = asyncio.get_running_loop()
     latencies: list[float] = []
-    failures = 0
+    failures, failure = 0, ""
 
     async def connect() -> Connection:
         _, connection = await loop.create_connection(Connection, parts.hostname, parts.port)
@@ -85,12 +86,14 @@ async def _run(url: str, request: bytes, *, concurrency: int, seconds: float) ->
         raise RuntimeError(first[:600].decode(errors="replace"))
 
     async def client(until: float) -> None:
-        nonlocal failures
+        nonlocal failures, failure
         connection = await connect()
         while (now := time.perf_counter()) < until:
             answer = await connection.ask(request)
             latencies.append(time.perf_counter() - now)
-            failures += not answer.startswith(b"HTTP/1.1 200")
+            if not answer.startswith(b"HTTP/1.1 200"):
+                failures += 1
+                failure = answer[:600].decode(errors="replace")
 
     started = time.perf_counter()
     await asyncio.gather(*(client(started + seconds) for _ in range(concurrency)))
@@ -98,5 +101,5 @@ async def _run(url: str, request: bytes, *, concurrency: int, seconds: float) ->
     latencies.sort()
     return Load(
         calls=len(latencies), per_second=len(latencies) / elapsed, p50_ms=latencies[len(latencies) // 2] * 1000,
-        p99_ms=latencies[int(len(latencies) * 0.99)] * 1000, failures=failures,
+        p99_ms=latencies[int(len(latencies) * 0.99)] * 1000, failures=failures, failure=failure,
     )  # fmt: skip
