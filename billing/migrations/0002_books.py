@@ -35,6 +35,7 @@ CREATE TABLE usage_event (
     CONSTRAINT failed_calls_are_free CHECK (outcome <> 'failed' OR (charge = 0 AND rated = '{}'))
 ) PARTITION BY RANGE (id);
 CREATE INDEX usage_event_of_consumer ON usage_event (organisation_id, id);
+CREATE INDEX usage_event_of_listing ON usage_event (listing_id, id);
 
 -- The partition of one UTC day. A UUIDv7 begins with its 48-bit time, so a repeated id always meets its
 -- own partition: uniqueness holds over all of them.
