@@ -73,7 +73,9 @@ def workers(tmp_path: Path) -> Iterator[Callable[..., RunningWorker]]:
     running: list[RunningWorker] = []
 
     def start(**options: int) -> RunningWorker:
+        # First noted, then awaited: one that never registers has to be killed too.
         running.append(start_worker(tmp_path, **options))
+        running[-1].await_registered()
         return running[-1]
 
     yield start

@@ -38,6 +38,9 @@ class RunningWorker:
         state = self.state()
         return {replica.version for replica in state.replicas if replica.state == "ready"} if state else set()
 
+    def await_registered(self) -> None:
+        await_that(lambda: self.state() is not None, seconds=120, why=lambda: self.log)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
@@ -47,16 +50,14 @@ class RunningWorker:
 
 
 def start_worker(folder: Path, *, memory_bytes: int = 2**30) -> RunningWorker:
-    """Start one and wait until it has registered itself."""
+    """Start one; `await_registered` says when it is there."""
     log_path = folder / f"worker-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "manage.py", "worker", "--device", "cpu", "--memory-bytes", str(memory_bytes)],
             cwd=ROOT, env=_environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
-    worker = RunningWorker(process, log_path)
-    await_that(lambda: worker.state() is not None, seconds=60, why=lambda: worker.log)
-    return worker
+    return RunningWorker(process, log_path)
 
 
 def await_that(holds, *, seconds: float = 30, why=lambda: "") -> None:  # type: ignore[no-untyped-def]
