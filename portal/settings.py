@@ -4,61 +4,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import dj_database_url
-from django.core.exceptions import ImproperlyConfigured
+from portal.kit import environment
+from portal.kit.environment import flag, listed, number
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 HOME = Path(os.environ.get("MERCATO_HOME") or BASE_DIR / "var").resolve()
 
-
-def flag(name: str, *, default: bool) -> bool:
-    """A boolean from the environment: 1, true, yes, on or 0, false, no, off."""
-    words = {
-        "1": True,
-        "true": True,
-        "yes": True,
-        "on": True,
-        "0": False,
-        "false": False,
-        "no": False,
-        "off": False,
-    }
-    value = os.environ.get(name, "").strip().lower()
-    if not value:
-        return default
-    if value not in words:
-        raise ImproperlyConfigured(f"{name} must be 1 or 0, not {value!r}.")
-    return words[value]
-
-
-def number(name: str, *, default: int) -> int:
-    """A whole number from the environment."""
-    value = os.environ.get(name, "").strip()
-    if not value:
-        return default
-    if not value.isdecimal():
-        raise ImproperlyConfigured(f"{name} must be a whole number, not {value!r}.")
-    return int(value)
-
-
-def listed(name: str, *, default: str) -> list[str]:
-    """A comma-separated list from the environment."""
-    return [item.strip() for item in os.environ.get(name, default).split(",") if item.strip()]
-
-
 DEBUG = flag("DEBUG", default=False)
-PORT = number("PORT", default=8000)
+PORT = environment.port()
 
-if not os.environ.get("DATABASE_URL"):
-    raise ImproperlyConfigured(
-        "DATABASE_URL is not set. `make up` starts the embedded Postgres; or name your own, "
-        "such as postgresql://user:password@host:5432/mercato."
-    )
-if not os.environ.get("REDIS_URL"):
-    raise ImproperlyConfigured(
-        "REDIS_URL is not set. `make up` starts the embedded Redis; or name your own, such as redis://host:6379/0."
-    )
-REDIS_URL = os.environ["REDIS_URL"]
+DATABASE = environment.database()
+REDIS_URL = environment.redis_url()
 
 
 def read_secret_key() -> str:
@@ -142,7 +98,8 @@ TEMPLATES: list[dict[str, Any]] = [
 
 DATABASES = {
     "default": dj_database_url.parse(os.environ["DATABASE_URL"])
-    | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "DISABLE_SERVER_SIDE_CURSORS": False}
+    # Under ASGI every request has a thread of its own, so a kept connection would never be used again.
+    | {"CONN_MAX_AGE": 0}
 }
 CACHES = {
     "default": {
@@ -171,7 +128,8 @@ ACCOUNT_EMAIL_VERIFICATION = os.environ.get("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-EMAIL_BACKEND = os.environ.get("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
+# EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and their like, from EMAIL_URL.
+globals().update(environment.mail())
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "Mercato <no-reply@localhost>")
 
 # The web
@@ -247,9 +205,6 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 # Money: the operator's share of gross, in basis points, and the currency in which plans are priced.
 COMMISSION_BASIS_POINTS = number("COMMISSION_BASIS_POINTS", default=1000)
 CURRENCY = os.environ.get("CURRENCY", "USD")
-
-# The demo world: built on first start unless switched off.
-DEMO = flag("MERCATO_DEMO", default=True)
 
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", default=50 * 2**30)

@@ -13,7 +13,7 @@ from inference.gateway.prompting import TokenizerFacts
 from marketplace import entitlement, weights
 from marketplace.errors import NotSubscribed
 from marketplace.models import Listing, Subscription, Task, Version
-from portal.accounts import api_keys, playground
+from portal.accounts import api_keys, membership, playground
 from portal.accounts.models import Scope
 from portal.kit import epochs
 
@@ -36,6 +36,7 @@ class Caller:
     key_id: UUID | None
     organisation_id: UUID
     listing_id: UUID | None
+    user_id: UUID | None
     expires_at: float
 
 
@@ -65,7 +66,7 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
             return None
         return Caller(
             digest=digest, key_id=None, organisation_id=granted.organisation_id, listing_id=granted.listing_id,
-            expires_at=time.time() + _PASS_SECONDS,
+            user_id=granted.user_id, expires_at=time.time() + _PASS_SECONDS,
         )  # fmt: skip
     key = api_keys.find(text)
     if key is None:
@@ -78,6 +79,7 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
         key_id=key.pk,
         organisation_id=key.organisation_id,
         listing_id=None,
+        user_id=None,
         expires_at=expires_at,
     )
 
@@ -104,6 +106,7 @@ def find_route(caller: Caller, model: str) -> Route:
     """
     path, number = split_name(model)
     for _ in range(_ATTEMPTS):
+        _require_member(caller, path)
         listing = find_listing(caller, path)
         subscription = entitlement.find(caller.organisation_id, listing)
         # Epochs come before the facts that they guard, so what changes in between makes the facts stale.
@@ -114,6 +117,12 @@ def find_route(caller: Caller, model: str) -> Route:
             version = entitlement.find_version(listing, number=number)
             return _route(caller, model, again, version=version, watched=watched)
     raise NotSubscribed(listing=path)
+
+
+def _require_member(caller: Caller, path: str) -> None:
+    """A page's pass dies with the membership that it was issued for; the role's epoch is the organisation's."""
+    if caller.user_id and not membership.allows(caller.user_id, caller.organisation_id, "use"):
+        raise NotSubscribed(listing=path)
 
 
 def split_name(model: str) -> tuple[str, int | None]:

@@ -15,4 +15,6 @@ class LastOwner(Conflict):
 
 class NotAMember(NotFound):
     code = "no_such_user"
-    message = "No user has the address {email}. Ask them to sign up first."
+    message = (
+        "No user has confirmed the address {email}. Ask them to sign up and to follow the link in the mail."
+    )

@@ -35,6 +35,14 @@ def require(user: User, organisation: Organisation, action: Action) -> Membershi
     return membership
 
 
+def allows(user_id: UUID, organisation_id: UUID, action: Action) -> bool:
+    """Whether the user is a member now, with a role that allows the action."""
+    found = Membership.objects.filter(
+        user__id=user_id, user__is_active=True, organisation__id=organisation_id
+    ).first()
+    return found is not None and action in ALLOWED[found.role]
+
+
 def open_personal(user: User) -> Organisation:
     """The user's own organisation, made at sign-up."""
     wish = slugify(user.name or user.email.partition("@")[0])[:48] or "user"
@@ -58,10 +66,14 @@ def open_organisation(by: User, *, slug: str, name: str, kind: str) -> Organisat
 
 
 def add(organisation: Organisation, *, by: User, email: str, role: str) -> Membership:
-    """Make an existing user a member. Raises `NotAMember` if no user has the address."""
+    """Make an existing user a member. Raises `NotAMember` if nobody has confirmed the address as theirs:
+    anyone can sign up under any address, and must not become a member by it.
+    """
     require(by, organisation, "administer")
     _guard_owner_role(organisation, by=by, role=role)
-    user = User.objects.filter(email__iexact=email).first()
+    user = User.objects.filter(
+        email__iexact=email, emailaddress__email__iexact=email, emailaddress__verified=True
+    ).first()
     if user is None:
         raise NotAMember(email=email)
     try:
@@ -82,6 +94,7 @@ def change_role(organisation: Organisation, *, by: User, membership_id: UUID, ro
             _guard_last_owner(organisation, leaving=membership)
         membership.role = role
         membership.save(update_fields=["role"])
+        epochs.bump("organisation", organisation.pk)
     return membership
 
 

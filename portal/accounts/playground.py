@@ -11,15 +11,16 @@ _SALT = "mercato.playground"
 
 @dataclass(frozen=True, slots=True)
 class PlaygroundPass:
-    """Calls of one listing on account of one organisation."""
+    """Calls of one listing on account of one organisation, by one of its members or by visitors (no user)."""
 
     organisation_id: UUID
     listing_id: UUID
+    user_id: UUID | None
 
 
-def issue(organisation_id: UUID, listing_id: UUID) -> str:
-    """`pt_...`, valid for an hour."""
-    return "pt_" + signing.dumps([organisation_id.hex, listing_id.hex], salt=_SALT)
+def issue(organisation_id: UUID, listing_id: UUID, *, user_id: UUID | None) -> str:
+    """`pt_...`, valid for an hour, while the user may make calls for the organisation."""
+    return "pt_" + signing.dumps([organisation_id.hex, listing_id.hex, user_id and user_id.hex], salt=_SALT)
 
 
 def verify(text: str) -> PlaygroundPass | None:
@@ -27,7 +28,7 @@ def verify(text: str) -> PlaygroundPass | None:
     if not text.startswith("pt_"):
         return None
     try:
-        organisation, listing = signing.loads(text[3:], salt=_SALT, max_age=VALID_SECONDS)
+        organisation, listing, user = signing.loads(text[3:], salt=_SALT, max_age=VALID_SECONDS)
     except signing.BadSignature:
         return None
-    return PlaygroundPass(UUID(organisation), UUID(listing))
+    return PlaygroundPass(UUID(organisation), UUID(listing), UUID(user) if user else None)

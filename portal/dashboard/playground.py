@@ -1,12 +1,13 @@
 """What the playground of a listing is told: where to call, on whose account, at which prices."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
 from marketplace.models import Listing, PlanVersion, Subscription, Task
-from portal.accounts import playground
+from portal.accounts import membership, playground
 from portal.accounts.models import Organisation
 from portal.dashboard import snippets
 from portal.kit.money import exponent
@@ -14,20 +15,24 @@ from portal.kit.money import exponent
 VISITORS = "visitors"
 
 
-def payer(listing: Listing, organisation: Organisation | None) -> Subscription | None:
-    """The subscription that a try-out uses: one's own, else the visitors' where the provider allows it."""
+def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | None) -> Subscription | None:
+    """The subscription that a try-out uses: the organisation's own if the user's role may make calls, else
+    the visitors' where the provider allows it.
+    """
     live = listing.subscriptions.filter(ended_at=None).select_related("plan_version", "organisation")
-    if organisation and (own := live.filter(organisation=organisation).first()):
+    may_call = organisation and user_id and membership.allows(user_id, organisation.pk, "use")
+    if may_call and (own := live.filter(organisation=organisation).first()):
         return own
     if listing.playground_without_sign_in:
         return live.filter(organisation__slug=VISITORS).first()
     return None
 
 
-def config(listing: Listing, subscription: Subscription) -> dict[str, Any]:
+def config(listing: Listing, subscription: Subscription, user_id: UUID | None) -> dict[str, Any]:
     """The page's JSON; prices are micro-minor units per so many units of a meter."""
     path, _body = snippets.first_call(listing)
-    token = playground.issue(subscription.organisation_id, listing.pk)
+    member = None if subscription.organisation.slug == VISITORS else user_id
+    token = playground.issue(subscription.organisation_id, listing.pk, user_id=member)
     return {
         "task": listing.task,
         "model": listing.path,

@@ -1,6 +1,7 @@
 """The product page: try it, its card, plans, code, versions and measured performance."""
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +23,7 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     listing, payer = context["listing"], context["payer"]
     if payer and listing.current_version:
         context |= {
-            "playground": playground.config(listing, payer),
+            "playground": playground.config(listing, payer, _user_id(request)),
             "playground_template": playground.template_of(listing),
         }
     context["card"] = markdown.render(listing.card)
@@ -97,10 +98,14 @@ def _shared(request: HttpRequest, owner: str, slug: str, *, tab: str) -> dict[st
         "section": "explore",
         "is_owner": bool(organisation and organisation.pk == listing.organisation_id),
         "own": own,
-        "payer": playground.payer(listing, organisation),
+        "payer": playground.payer(listing, organisation, _user_id(request)),
         "plans": _plans(listing),
         "standing": serving.standings([version.pk])[version.pk] if version else "",
     }
+
+
+def _user_id(request: HttpRequest) -> UUID | None:
+    return request.user.pk if request.user.is_authenticated else None
 
 
 def _plans(listing: Listing) -> list[dict[str, Any]]:

@@ -27,7 +27,9 @@ def with_key(gateway: str, text: str) -> openai.OpenAI:
 def test_a_pass_calls_its_own_listing_alone(offer: Offers, gateway: str, worker: Workers) -> None:
     tiny, other = offer(), offer("other")
     worker(tiny, other, pieces=["x"])
-    visitor = with_key(gateway, playground.issue(tiny.subscription.organisation_id, tiny.listing.pk))
+    visitor = with_key(
+        gateway, playground.issue(tiny.subscription.organisation_id, tiny.listing.pk, user_id=None)
+    )
     assert (
         visitor.chat.completions.create(model=tiny.name, messages=HELLO, max_tokens=2)
         .choices[0]

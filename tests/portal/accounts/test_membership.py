@@ -1,6 +1,7 @@
 """Organisations keep an owner, and roles bind."""
 
 import pytest
+from allauth.account.models import EmailAddress
 
 from portal.accounts import membership
 from portal.accounts.errors import LastOwner, NotAMember, SlugTaken
@@ -45,9 +46,28 @@ def test_anyone_may_leave(cast: Cast) -> None:
     assert not Membership.objects.filter(organisation=cast.acme, user=cast.mate).exists()
 
 
+def test_an_address_that_nobody_has_confirmed_makes_no_member(cast: Cast) -> None:
+    address = EmailAddress.objects.create(user=cast.outsider, email=cast.outsider.email, verified=False)
+    with pytest.raises(NotAMember):
+        membership.add(cast.acme, by=cast.owner, email=cast.outsider.email, role=Role.VIEWER)
+    address.verified = True
+    address.save()
+    added = membership.add(cast.acme, by=cast.owner, email=cast.outsider.email, role=Role.VIEWER)
+    assert added.user == cast.outsider
+
+
+def test_a_narrower_role_or_none_ends_the_right_to_call(cast: Cast) -> None:
+    assert membership.allows(cast.mate.pk, cast.acme.pk, "use")
+    mine = of(cast, cast.mate)
+    membership.change_role(cast.acme, by=cast.owner, membership_id=mine.pk, role=Role.VIEWER)
+    assert not membership.allows(cast.mate.pk, cast.acme.pk, "use")
+    assert not membership.allows(cast.outsider.pk, cast.acme.pk, "view")
+
+
 def test_strangers_and_members_cannot_be_added(cast: Cast) -> None:
     with pytest.raises(NotAMember):
         membership.add(cast.acme, by=cast.owner, email="ghost@example.com", role=Role.VIEWER)
+    EmailAddress.objects.create(user=cast.mate, email=cast.mate.email, verified=True)
     with pytest.raises(Conflict):
         membership.add(cast.acme, by=cast.owner, email="mate@example.com", role=Role.VIEWER)
 
