@@ -5,6 +5,7 @@ import os
 import sys
 
 from portal import embedded
+from portal.kit.environment import WrongSetting
 
 
 def main() -> None:
@@ -17,7 +18,7 @@ def main() -> None:
         ) as services:
             os.environ["DATABASE_URL"], os.environ["REDIS_URL"] = services.database_url, services.redis_url
             execute_from_command_line(sys.argv)
-    except embedded.EmbeddedServiceError as error:
+    except (embedded.EmbeddedServiceError, WrongSetting) as error:
         sys.exit(str(error))
 
 

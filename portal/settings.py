@@ -13,7 +13,6 @@ HOME = Path(os.environ.get("MERCATO_HOME") or BASE_DIR / "var").resolve()
 DEBUG = flag("DEBUG", default=False)
 PORT = environment.port()
 
-DATABASE = environment.database()
 REDIS_URL = environment.redis_url()
 
 
@@ -97,7 +96,7 @@ TEMPLATES: list[dict[str, Any]] = [
 ]
 
 DATABASES = {
-    "default": dj_database_url.parse(os.environ["DATABASE_URL"])
+    "default": environment.database()
     # Under ASGI every request has a thread of its own, so a kept connection would never be used again.
     | {"CONN_MAX_AGE": 0}
 }
@@ -128,8 +127,10 @@ ACCOUNT_EMAIL_VERIFICATION = os.environ.get("EMAIL_VERIFICATION", "optional")
 ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-# EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT and their like, from EMAIL_URL.
-globals().update(environment.mail())
+MAIL = environment.mail()
+EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = MAIL.backend, MAIL.host, MAIL.port
+EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL.user, MAIL.password
+EMAIL_USE_TLS, EMAIL_USE_SSL, EMAIL_TIMEOUT = MAIL.security == "tls", MAIL.security == "ssl", 15
 DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "Mercato <no-reply@localhost>")
 
 # The web

@@ -19,12 +19,9 @@ from portal.embedded.become import PR_SET_PDEATHSIG, prctl
 from portal.embedded.launch import bind_to_us
 from portal.embedded.locations import REPOSITORY
 from portal.supervisor.announcing import announce_readiness
+from portal.supervisor.checking import CannotStart, Checked, check
 from portal.supervisor.processes import list_programs
 from portal.supervisor.supervising import Supervisor
-
-
-class CannotStart(Exception):
-    """Mercato cannot start; `str(error)` is one clear sentence."""
 
 
 def main() -> None:
@@ -33,16 +30,17 @@ def main() -> None:
         prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        run(embedded.find_home(), port=read_port())
+        run(embedded.find_home(), checked=check(os.environ))
     except (CannotStart, embedded.EmbeddedServiceError) as error:
         sys.exit(f"Mercato cannot start: {error}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
 
 
-def run(home: Path, *, port: int) -> None:
+def run(home: Path, *, checked: Checked) -> None:
     """Start the services, bring the database and the static files up to date, supervise until a signal."""
-    with start_services(home) as services:
+    port = checked.port
+    with start_services(home, checked) as services:
         # Not before the home is ours: a predecessor that is still stopping may hold the port as well.
         refuse_taken_port(port)
         environment = os.environ | {
@@ -64,9 +62,9 @@ def run(home: Path, *, port: int) -> None:
 
 
 @contextlib.contextmanager
-def start_services(home: Path) -> Iterator[embedded.Services]:
+def start_services(home: Path, checked: Checked) -> Iterator[embedded.Services]:
     """Postgres and Redis: those of the environment, or the embedded ones."""
-    database_url, redis_url = os.environ.get("DATABASE_URL"), os.environ.get("REDIS_URL")
+    database_url, redis_url = checked.database_url, checked.redis_url
     with embedded.running(home, database_url=database_url, redis_url=redis_url, say=say) as services:
         own = [name for name, url in (("PostgreSQL", database_url), ("Redis", redis_url)) if not url]
         say(
@@ -119,14 +117,6 @@ def read_options() -> argparse.Namespace:
         "--with-parent", action="store_true", help="stop when the process that started it ends"
     )
     return parser.parse_args()
-
-
-def read_port() -> int:
-    """PORT, 8000 where it is not set."""
-    given = os.environ.get("PORT") or "8000"
-    if not given.isdecimal() or not 0 < int(given) < 2**16:
-        raise CannotStart(f"PORT must be a number from 1 to 65535, not {given!r}.")
-    return int(given)
 
 
 def refuse_taken_port(port: int) -> None:

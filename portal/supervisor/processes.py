@@ -4,6 +4,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from portal.kit.environment import flag, number
+
 
 @dataclass(frozen=True)
 class Program:
@@ -27,7 +29,7 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
     web = (
         *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
         *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
-        *("--workers", environment.get("WEB_PROCESSES", "1")),
+        *("--workers", str(number("WEB_PROCESSES", default=1, at_least=1, environment=environment))),
         *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
     )
     programs = [
@@ -38,7 +40,7 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
         Program("meter", manage("meter"), stop_rank=2, grace_s=10),
         Program("beat", manage("beat"), stop_rank=3, grace_s=5, start_after_s=3),
     ]
-    if environment.get("MERCATO_DEMO") != "0":
+    if flag("MERCATO_DEMO", default=True, environment=environment):
         programs.append(Program("demo", manage("demo"), stop_rank=0, grace_s=5, once=True, start_after_s=4))
     return programs
 

@@ -103,6 +103,29 @@ def test_a_port_that_is_no_port_is_named(home: Path) -> None:
     assert said == "Mercato cannot start: PORT must be a number from 1 to 65535, not 'eighty'."
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("DATABASE_URL", "hello", "DATABASE_URL must be the URL of a Postgres database"),
+        ("DATABASE_URL", "postgresql://u:hush@127.0.0.1:1/db", "the Postgres of DATABASE_URL cannot be used"),
+        ("REDIS_URL", "hello", "REDIS_URL must be the URL of a Redis"),
+        ("REDIS_URL", "redis://:hush@127.0.0.1:1/0", "the Redis of REDIS_URL cannot be used"),
+        ("WEB_PROCESSES", "many", "WEB_PROCESSES must be a whole number from 1 up, not 'many'"),
+        ("MERCATO_DEMO", "maybe", "MERCATO_DEMO must be 1 or 0, not 'maybe'"),
+        ("EMAIL_URL", "mail.example.org", "EMAIL_URL must be like smtp://"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named_before_anything_starts(
+    home: Path, name: str, value: str, sentence: str
+) -> None:
+    said = refusal(home, **{name: value})
+    assert said.startswith(f"Mercato cannot start: {sentence}")
+    assert said.endswith(".")
+    assert "\n" not in said
+    assert "hush" not in said
+    assert not (home / "embedded.lock").exists()
+
+
 def test_a_home_in_use_is_named(home: Path) -> None:
     with embedded.running(home):
         assert f"already running in {home} (process {os.getpid()})" in refusal(home, PORT="8000")

@@ -1,0 +1,135 @@
+"""What the environment says, parsed strictly. Needs no Django: `portal.up` reads it before there is any."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import dj_database_url
+import redis.connection
+
+WORDS = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
+}
+POSTGRES = "django.db.backends.postgresql"
+SMTP_PORTS = {"none": 25, "tls": 587, "ssl": 465}
+
+
+class WrongSetting(ValueError):
+    """An environment variable is missing or wrong; `str(error)` is one clear sentence."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        self.name = name
+        super().__init__(sentence)
+
+
+def flag(name: str, *, default: bool, environment: Mapping[str, str] = os.environ) -> bool:
+    """A boolean: 1, true, yes, on or 0, false, no, off."""
+    value = environment.get(name, "").strip().lower()
+    if value and value not in WORDS:
+        raise WrongSetting(name, f"{name} must be 1 or 0, not {value!r}.")
+    return WORDS[value] if value else default
+
+
+def number(name: str, *, default: int, at_least: int = 0, environment: Mapping[str, str] = os.environ) -> int:
+    """A whole number."""
+    value = environment.get(name, "").strip()
+    if not value:
+        return default
+    if not (value.isascii() and value.isdecimal()) or int(value) < at_least:
+        least = f" from {at_least} up" if at_least else ""
+        raise WrongSetting(name, f"{name} must be a whole number{least}, not {value!r}.")
+    return int(value)
+
+
+def listed(name: str, *, default: str, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """A comma-separated list."""
+    return [item.strip() for item in environment.get(name, default).split(",") if item.strip()]
+
+
+def port(*, environment: Mapping[str, str] = os.environ) -> int:
+    """PORT, 8000 where it is not set."""
+    value = environment.get("PORT", "").strip() or "8000"
+    if not (value.isascii() and value.isdecimal()) or not 0 < int(value) < 2**16:
+        raise WrongSetting("PORT", f"PORT must be a number from 1 to 65535, not {value!r}.")
+    return int(value)
+
+
+def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """DATABASE_URL as Django's settings of a database. The sentence never repeats the URL: it has a password."""
+    example = "such as postgresql://user:password@host:5432/mercato"
+    url = environment.get("DATABASE_URL")
+    if not url:
+        raise WrongSetting(
+            "DATABASE_URL",
+            f"DATABASE_URL is not set. `make up` starts the embedded Postgres; or name your own, {example}.",
+        )
+    try:
+        found = dict(dj_database_url.parse(url))
+    except ValueError:
+        found = {}
+    if found.get("ENGINE") != POSTGRES or not found.get("NAME"):
+        raise WrongSetting("DATABASE_URL", f"DATABASE_URL must be the URL of a Postgres database, {example}.")
+    return found
+
+
+def redis_url(*, environment: Mapping[str, str] = os.environ) -> str:
+    """REDIS_URL, once it has been seen to be one."""
+    example = "such as redis://host:6379/0"
+    url = environment.get("REDIS_URL")
+    if not url:
+        raise WrongSetting(
+            "REDIS_URL",
+            f"REDIS_URL is not set. `make up` starts the embedded Redis; or name your own, {example}.",
+        )
+    try:
+        redis.connection.parse_url(url)
+    except ValueError:
+        raise WrongSetting("REDIS_URL", f"REDIS_URL must be the URL of a Redis, {example}.") from None
+    return url
+
+
+@dataclass(frozen=True)
+class Mail:
+    """How mail leaves. `security`: `none`, `tls` (STARTTLS) or `ssl` (from the first byte)."""
+
+    backend: str = "django.core.mail.backends.console.EmailBackend"
+    host: str = "localhost"
+    port: int = 25
+    user: str = ""
+    password: str = field(default="", repr=False)
+    security: str = "none"
+
+
+def mail(*, environment: Mapping[str, str] = os.environ) -> Mail:
+    """EMAIL_URL; without one, mail is printed to the log."""
+    url = environment.get("EMAIL_URL", "").strip()
+    if not url or url == "console:":
+        return Mail()
+    try:
+        parts = urlsplit(url)
+        query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        given_port, security = parts.port, _read_security(query)
+        if security is None or parts.scheme != "smtp" or not parts.hostname or parts.path not in {"", "/"}:
+            raise ValueError(url)
+    except ValueError:
+        example = "smtp://user:password@host:587/?tls=true (or ?ssl=true)"
+        raise WrongSetting("EMAIL_URL", f"EMAIL_URL must be like {example}.") from None
+    return Mail(
+        backend="django.core.mail.backends.smtp.EmailBackend",
+        host=parts.hostname,
+        port=given_port or SMTP_PORTS[security],
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        security=security,
+    )
+
+
+def _read_security(query: dict[str, list[str]]) -> str | None:
+    """What `?tls=` and `?ssl=` ask for; None where the query says something else."""
+    said = {name: WORDS.get(values[-1].lower()) for name, values in query.items()}
+    if set(said) - {"tls", "ssl"} or None in said.values() or all(map(said.get, ("tls", "ssl"))):
+        return None
+    return next((name for name, on in said.items() if on), "none")

@@ -1,0 +1,98 @@
+"""What the environment says is parsed strictly; what is wrong is named in one sentence without secrets."""
+
+import smtplib
+
+import pytest
+
+from portal.kit import environment as env
+from portal.supervisor.processes import list_programs
+
+CONSOLE = "django.core.mail.backends.console.EmailBackend"
+
+
+@pytest.mark.parametrize("word", ["0", "false", "No", " off "])
+def test_every_way_of_saying_no_keeps_the_demo_world_away(word: str) -> None:
+    assert "demo" not in {program.name for program in list_programs({"MERCATO_DEMO": word})}
+
+
+@pytest.mark.parametrize("word", ["", "1", "true", "YES", "on"])
+def test_the_demo_world_is_built_otherwise(word: str) -> None:
+    assert "demo" in {program.name for program in list_programs({"MERCATO_DEMO": word})}
+
+
+def test_a_switch_that_is_neither_is_refused() -> None:
+    with pytest.raises(env.WrongSetting, match="MERCATO_DEMO must be 1 or 0, not 'maybe'"):
+        list_programs({"MERCATO_DEMO": "maybe"})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hello",
+        "mysql://u:hush@h/db",
+        "sqlite:///file",
+        "postgresql://u:hush@h:port/db",
+        "postgresql://u:hush@h:99999/db",
+        "postgresql://u:hush@h:5432",
+    ],
+)
+def test_a_database_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(
+        env.WrongSetting, match="DATABASE_URL must be the URL of a Postgres database"
+    ) as caught:
+        env.database(environment={"DATABASE_URL": url})
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://h/0", "redis://h:port/0"])
+def test_a_redis_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(env.WrongSetting, match="REDIS_URL must be the URL of a Redis"):
+        env.redis_url(environment={"REDIS_URL": url})
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "two", "1.5", "²"])
+def test_a_number_of_processes_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(env.WrongSetting, match="WEB_PROCESSES must be a whole number from 1 up"):
+        list_programs({"WEB_PROCESSES": given})
+
+
+def test_mail_is_printed_until_a_server_is_named() -> None:
+    assert env.mail(environment={}).backend == CONSOLE
+
+
+@pytest.mark.parametrize(
+    ("query", "port", "security"),
+    [
+        ("", smtplib.SMTP_PORT, "none"),
+        ("/", smtplib.SMTP_PORT, "none"),
+        ("/?tls=true", 587, "tls"),
+        ("?ssl=1", smtplib.SMTP_SSL_PORT, "ssl"),
+        ("/?ssl=0&tls=1", 587, "tls"),
+    ],
+)
+def test_a_mail_server_is_read_from_its_url(query: str, port: int, security: str) -> None:
+    mail = env.mail(environment={"EMAIL_URL": f"smtp://me%40x.org:p%2Fw@mail.x.org{query}"})
+    assert (mail.host, mail.port, mail.security) == ("mail.x.org", port, security)
+    assert (mail.user, mail.password) == ("me@x.org", "p/w")
+    assert "p/w" not in repr(mail)
+    assert mail.backend != CONSOLE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mail.x.org",
+        "http://mail.x.org",
+        "smtp://",
+        "smtp://h:port",
+        "smtp://h/?tls=perhaps",
+        "smtp://h/?tls",
+        "smtp://h/?tls=1&ssl=1",
+        "smtp://h/?starttls=1",
+        "smtp://u:hush@h/inbox",
+    ],
+)
+def test_a_mail_url_that_is_none_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(env.WrongSetting, match="EMAIL_URL must be like smtp://") as caught:
+        env.mail(environment={"EMAIL_URL": url})
+    assert "hush" not in str(caught.value)
