@@ -129,8 +129,9 @@ async def _apologise(_: Request, error: Exception) -> Response:
 
 
 def refusal(error: PortalError) -> Response:
-    """A refusal as OpenAI words it, with a request id to quote."""
-    headers = {"x-request-id": ids.public("req", ids.uuid7()), **headers_of(error)}
+    """A refusal as OpenAI words it, with a request id to quote: the call's own if it was admitted."""
+    request_id = getattr(error, "request_id", None) or ids.public("req", ids.uuid7())
+    headers = {"x-request-id": request_id, **headers_of(error)}
     return json_response(describe(error), status=status_of(error), headers=headers)
 
 

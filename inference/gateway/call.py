@@ -8,8 +8,8 @@ from uuid import UUID
 
 from billing.credit.admission import Admitted
 from billing.credit.facts import CallFacts
+from inference.gateway.errors import CallError
 from portal.kit import ids
-from portal.kit.errors import PortalError
 
 # Unread answer that a call may pile up for a client that does not read, in bytes, roughly.
 BACKLOG_BYTES = 8 * 2**20
@@ -46,13 +46,12 @@ class Call:
     version: str
     facts: CallFacts
     admitted: Admitted
-    memory_bytes: int
     born: float = field(default_factory=time.monotonic)
     worker: str | None = None
     cancelled: bool = False
     gone: bool = False
     ending: Ending | None = None
-    failure: PortalError | None = None
+    failure: CallError | None = None
     chunks_seen: int = 0
     overdue: int = 0
     attached: bool = False
@@ -68,6 +67,10 @@ class Call:
     def __post_init__(self) -> None:
         self.hex = self.id.hex
         self.code = ids.encode(self.id)
+
+    @property
+    def public_id(self) -> str:
+        return f"req_{self.code}"
 
     @property
     def is_over(self) -> bool:
@@ -91,8 +94,10 @@ class Call:
         self.ending = ending
         self.wake()
 
-    def fail(self, failure: PortalError) -> None:
+    def fail(self, failure: CallError) -> None:
+        """The failure is the caller's to read, under the id that the request log knows."""
         if not self.is_over:
+            failure.request_id = self.public_id
             self.failure = failure
             self.wake()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from billing.errors import StaleFacts
 from inference.gateway import ending
 from inference.gateway.call import Call
-from inference.gateway.errors import ServiceUnavailable
+from inference.gateway.errors import CallError, ServiceUnavailable
 from inference.gateway.lookup import Route
 from inference.gateway.prompting import TokenizerMissing
 from inference.gateway.watch import RUN_SECONDS
@@ -98,13 +98,7 @@ async def _admit(
         facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
         hold_seconds=HOLD_LEASE_SECONDS,
     )  # fmt: skip
-    return Call(
-        id=request_id,
-        version=route.version,
-        facts=facts,
-        admitted=admitted,
-        memory_bytes=route.memory_bytes,
-    )
+    return Call(id=request_id, version=route.version, facts=facts, admitted=admitted)
 
 
 async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
@@ -115,4 +109,6 @@ async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
         # Whatever went wrong, a hold must not outlive the call that it was for.
         process.relay.calls.pop(call.hex, None)
         process.spawn(ending.release(process, call))
+        if isinstance(failure, CallError):
+            failure.request_id = call.public_id
         raise failure

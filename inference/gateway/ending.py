@@ -5,9 +5,8 @@ from uuid import UUID
 
 from billing.credit import settlement
 from inference.gateway.call import Call
-from inference.gateway.errors import ServiceUnavailable
+from inference.gateway.errors import CallError, ServiceUnavailable
 from inference.protocol import Final, control_stream, pack, payload_key
-from portal.kit.errors import PortalError
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 LOOKS_ALLOWED = 8
 
 
-async def give_up(process: "GatewayProcess", call: Call, failure: PortalError) -> None:
+async def give_up(process: "GatewayProcess", call: Call, failure: CallError) -> None:
     """End a call that failed on our side: nothing is charged, its hold and slot are released.
 
     Whoever finishes first counts. If that was the worker, its final is in the reply stream already, and

@@ -13,9 +13,13 @@ _STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404}
 
 
 class CallError(PortalError):
-    """A refusal with OpenAI's `type`; `param` names the offending parameter, `retry_after` is in seconds."""
+    """A refusal with OpenAI's `type`; `param` names the offending parameter, `retry_after` is in seconds.
+
+    `request_id` is the public id of the call that failed, where one had been admitted.
+    """
 
     type: ClassVar[str] = "invalid_request_error"
+    request_id: str | None = None
 
     def __init__(self, *, param: str | None = None, retry_after: float | None = None, **data: Any) -> None:
         super().__init__(**data)
@@ -172,12 +176,12 @@ class WorkerLost(RunFailed):
 
 
 def describe(error: PortalError) -> dict[str, Any]:
-    """The body of a refusal."""
+    """The body of a refusal; it names the call where there was one."""
     code = getattr(error, "fine_code", None) or _CODES.get(error.code, error.code)
     kind = getattr(error, "type", None) or _type_of(status_of(error), code)
-    return {
-        "error": {"message": str(error), "type": kind, "param": getattr(error, "param", None), "code": code}
-    }
+    told = {"message": str(error), "type": kind, "param": getattr(error, "param", None), "code": code}
+    request_id = getattr(error, "request_id", None)
+    return {"error": told | ({"request_id": request_id} if request_id else {})}
 
 
 def status_of(error: PortalError) -> int:

@@ -48,7 +48,7 @@ def money(call: Call, ending: Ending) -> dict[str, Any]:
 def headers(call: Call) -> dict[str, str]:
     """The request's id, how long it has taken so far and what remains of the rate limits."""
     return {
-        "x-request-id": f"req_{call.code}",
+        "x-request-id": call.public_id,
         "openai-processing-ms": str(round(call.age * 1000)),
         **limit_headers(call),
     }

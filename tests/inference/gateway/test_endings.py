@@ -12,7 +12,7 @@ import pytest
 from billing.credit import keys
 from inference import protocol
 from inference.gateway import dispatch, watch
-from portal.kit import redis
+from portal.kit import ids, redis
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, Clients, Offers, Workers, usage_events
 
@@ -129,6 +129,23 @@ def test_a_failed_run_says_why_and_costs_nothing(offer: Offers, client: Clients,
         ):
             answer.result(10)
     assert int(usage_events()[0][b"c"]) == 0
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_failed_call_is_told_by_the_id_that_its_record_has(
+    offer: Offers, client: Clients, worker: Workers, streamed: bool
+) -> None:
+    tiny = offer()
+    hands = worker(tiny, pieces=None)
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(ask, client(tiny), tiny, stream=streamed)
+        await_that(lambda: hands.open_calls)
+        (request,) = hands.open_calls
+        hands.finish(request, reason="error", error="It broke")
+        with pytest.raises(openai.InternalServerError) as failed:
+            answer.result(10)
+    assert failed.value.response.headers["x-request-id"] == ids.public("req", hands_id(request))
+    assert failed.value.body["request_id"] == ids.public("req", hands_id(request))  # type: ignore[index]
 
 
 def test_a_cold_version_is_wanted_and_its_caller_sees_it_load(
