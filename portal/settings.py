@@ -207,6 +207,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 COMMISSION_BASIS_POINTS = number("COMMISSION_BASIS_POINTS", default=1000)
 CURRENCY = os.environ.get("CURRENCY", "USD")
 
+# Seconds that the demo world's language model may train.
+DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120)
+
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", default=50 * 2**30)
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)

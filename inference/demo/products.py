@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from django.conf import settings
+from django.utils.translation import gettext_noop
 
 from inference.training.progress import Cancelled, Report
 from marketplace.models import Meter, Plan, Task
@@ -59,7 +61,7 @@ def _build_embedding() -> Build:
 def _build_language_model() -> Build:
     from inference.training import language_model
 
-    return language_model.build
+    return partial(language_model.build, seconds=settings.DEMO_TRAINING_SECONDS)
 
 
 def _priced(meter: Meter, major: str, *, per: int, included: int = 0) -> Component:
@@ -85,7 +87,7 @@ def _embedding() -> Product:
     return Product(
         role="embedding", slug="minilm-embeddings", name="MiniLM sentence embeddings", task=Task.FEATURE_EXTRACTION,
         summary="all-MiniLM-L6-v2: 384 numbers for the meaning of a sentence, for search and clustering.",
-        making="Copying the embedding model", find_build=_build_embedding, bought="free",
+        making=gettext_noop("Copying the embedding model"), find_build=_build_embedding, bought="free",
         offers=(
             Offer(slug="free", name="Free", kind=Plan.Kind.FREE, terms=free),
             Offer(slug="team", name="Team", kind=Plan.Kind.MIXED, terms=team),
@@ -105,7 +107,7 @@ def _digits() -> Product:
     return Product(
         role="image", slug="digits-convnet", name="Handwritten digits", task=Task.IMAGE_CLASSIFICATION,
         summary="A small convolutional network that reads one handwritten digit, trained here and measured.",
-        making="Training the image classifier", find_build=_build_digits, bought="free",
+        making=gettext_noop("Training the image classifier"), find_build=_build_digits, bought="free",
         offers=(
             Offer(slug="free", name="Free", kind=Plan.Kind.FREE, terms=free),
             Offer(slug="per-image", name="Per image", kind=Plan.Kind.PAID, terms=paid),
@@ -131,7 +133,7 @@ def _language_model() -> Product:
     return Product(
         role="text", slug="stdlib-writer", name="Standard library writer", task=Task.TEXT_GENERATION,
         summary="A language model of our own that writes in the manner of Python's library documentation.",
-        making="Training the language model (about two minutes)", find_build=_build_language_model,
+        making=gettext_noop("Training the language model (about two minutes)"), find_build=_build_language_model,
         bought="standard",
         offers=(
             Offer(slug="free", name="Free", kind=Plan.Kind.FREE, terms=free),
