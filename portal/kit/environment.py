@@ -85,7 +85,7 @@ def redis_url(*, environment: Mapping[str, str] = os.environ) -> str:
             f"REDIS_URL is not set. `make up` starts the embedded Redis; or name your own, {example}.",
         )
     try:
-        redis.connection.parse_url(url)
+        redis.connection.parse_url(url)  # type: ignore[no-untyped-call]
     except ValueError:
         raise WrongSetting("REDIS_URL", f"REDIS_URL must be the URL of a Redis, {example}.") from None
     return url

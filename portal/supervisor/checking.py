@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import psycopg
 import redis
 from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
 from portal.kit import environment as env
 
@@ -45,18 +46,13 @@ def check(environment: Mapping[str, str]) -> Checked:
 def reach_database(environment: Mapping[str, str]) -> None:
     """Connect once to the Postgres of DATABASE_URL, as Django will."""
     found = env.database(environment=environment)
-    terms = {
-        "host": found["HOST"],
-        "port": found["PORT"],
-        "user": found["USER"],
-        "password": found["PASSWORD"],
-    }
     # Django takes some options for itself; those of the connection are libpq's.
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     options = {name: value for name, value in found.get("OPTIONS", {}).items() if name in known}
-    given = {name: value for name, value in terms.items() if value} | options
+    names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "NAME": "dbname"}
+    terms = {libpq: found[django] for django, libpq in names.items() if found[django]}
     try:
-        psycopg.connect(dbname=found["NAME"], **{"connect_timeout": PATIENCE_S} | given).close()
+        psycopg.connect(make_conninfo(**{"connect_timeout": PATIENCE_S} | options | terms)).close()
     except psycopg.Error as error:
         raise CannotStart(f"the Postgres of DATABASE_URL cannot be used: {_one_line(error)}.") from None
 
