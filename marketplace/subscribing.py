@@ -9,7 +9,7 @@ from marketplace.errors import (
     PlanInvalid,
     SubscriptionEnded,
 )
-from marketplace.models import Listing, Plan, Subscription
+from marketplace.models import Listing, Plan, PlanVersion, Subscription
 from marketplace.pricing import MOST, latest_version
 from portal.accounts import membership
 from portal.accounts.models import Organisation, User
@@ -24,6 +24,7 @@ def subscribe(
 ) -> Subscription:
     """Take the plan's latest version. `spend_cap` limits usage charges per period, in micro-minor units.
 
+    A subscription on that version that ended in the running billing month is resumed, with its usage.
     A provider may subscribe to its own listing before it is published. Raises `AlreadySubscribed`,
     `PlanArchived`, `ListingWithdrawn` or `NotFound`.
     """
@@ -104,18 +105,47 @@ def _start(organisation: Organisation, plan: Plan, *, by: User, spend_cap: int |
     version = latest_version(plan)
     cap = version.spend_cap if spend_cap is None else spend_cap
     _check_cap(cap)
+    ended = _resumable(organisation, version)
     try:
         with transaction.atomic():
-            subscription = Subscription.objects.create(
-                organisation=organisation,
-                listing=plan.listing,
-                plan_version=version,
-                spend_cap=cap,
-                created_by=by,
-            )
+            if ended is None:
+                subscription = Subscription.objects.create(
+                    organisation=organisation,
+                    listing=plan.listing,
+                    plan_version=version,
+                    spend_cap=cap,
+                    created_by=by,
+                )
+            else:
+                subscription = _resume(ended, spend_cap=cap)
     except IntegrityError as conflict:
         raise AlreadySubscribed(organisation=organisation.name, listing=plan.listing.path) from conflict
     epochs.bump("subscription", subscription.pk)
+    return subscription
+
+
+def _resumable(organisation: Organisation, version: PlanVersion) -> Subscription | None:
+    """The subscription on the same terms that ended last, while the month in which it ended still runs.
+
+    Included units, caps and rates are a month's: ending and beginning again must not renew them.
+    """
+    ended = Subscription.objects.filter(
+        organisation=organisation, plan_version=version, ended_at__isnull=False
+    ).order_by("-ended_at")
+    subscription = ended.first()
+    if subscription is None or subscription.ended_at is None:
+        return None
+    _, month_ends = clock.period_around(subscription.started_at, subscription.ended_at)
+    return subscription if clock.now() < month_ends else None
+
+
+def _resume(subscription: Subscription, *, spend_cap: int) -> Subscription:
+    ended = Subscription.objects.filter(pk=subscription.pk, ended_at__isnull=False)
+    if not ended.update(ended_at=None, ended_by=None, spend_cap=spend_cap):
+        raise AlreadySubscribed(
+            organisation=subscription.organisation.name, listing=subscription.listing.path
+        )
+    subscription.refresh_from_db()
     return subscription
 
 

@@ -10,8 +10,11 @@ from asgiref.sync import sync_to_async
 from billing.credit import reaper, settlement
 from billing.credit.admission import Admission
 from billing.errors import AllowanceExhausted, RateLimited, StaleFacts
+from marketplace import subscribing
+from marketplace.models import Listing, Plan, Subscription
+from portal.accounts.models import Membership, Role
 from portal.kit import clock, ids, redis
-from tests.billing.shop import Caller, finish, new_admission, open_shop
+from tests.billing.shop import Caller, Shop, finish, new_admission, open_shop
 
 
 async def opened(admission: Admission, **terms: object) -> Caller:
@@ -186,3 +189,24 @@ async def test_a_call_that_ended_before_it_began_costs_nothing(admission: Admiss
     caller = await opened(admission, components={"requests": (0, 100, 1)})
     call, _ = await caller.admit()
     assert finish(call, "cancelled") == (0, "cancelled")
+
+
+def begin_again(shop: Shop) -> Subscription:
+    """Cancel the shop's subscription and take the same plan once more."""
+    buyer = shop.subscription.created_by
+    Membership.objects.create(organisation=shop.consumer, user=buyer, role=Role.OWNER)
+    Listing.objects.filter(pk=shop.listing.pk).update(current_version=shop.version, published_at=clock.now())
+    subscribing.cancel(shop.subscription, by=buyer)
+    plan = Plan.objects.get(pk=shop.plan_version.plan_id)
+    return subscribing.subscribe(shop.consumer, plan, by=buyer, spend_cap=10**12)
+
+
+async def test_cancelling_and_beginning_again_renews_no_allowance(admission: Admission) -> None:
+    shop = await sync_to_async(open_shop)(components={"requests": (1, None, 1)})
+    caller = Caller(admission, await sync_to_async(shop.facts)())
+    call, _ = await caller.admit()
+    finish(call, output_tokens=1, requests=1)
+    again = replace(shop, subscription=await sync_to_async(begin_again)(shop))
+    caller = Caller(admission, await sync_to_async(again.facts)())
+    with pytest.raises(AllowanceExhausted):
+        await caller.admit()

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
 
+from billing import periods
 from marketplace import entitlement, pricing, publishing, subscribing
 from marketplace.errors import (
     AlreadySubscribed,
@@ -204,3 +206,37 @@ def test_visitors_need_a_free_plan(cast: Cast, listing: Listing) -> None:
     paid(listing, cast)
     with pytest.raises(PlanInvalid):
         subscribing.admit_visitors(listing, by=cast.owner)
+
+
+@pytest.mark.parametrize("way", ["cancel", "change"])
+def test_beginning_again_goes_on_with_the_running_month(
+    cast: Cast, live: Listing, plan: Plan, buyer: Organisation, way: str
+) -> None:
+    first = subscribing.subscribe(buyer, plan, by=cast.outsider)
+    month = periods.current(first, clock.now())
+    if way == "cancel":
+        subscribing.cancel(first, by=cast.outsider)
+        again = subscribing.subscribe(buyer, plan, by=cast.outsider, spend_cap=7)
+    else:
+        other = subscribing.change_plan(first, paid(live, cast), by=cast.outsider)
+        again = subscribing.change_plan(other, plan, by=cast.outsider, spend_cap=7)
+    assert (again, again.started_at, again.spend_cap) == (first, first.started_at, 7)
+    assert (again.ended_at, again.ended_by) == (None, None)
+    assert periods.current(again, clock.now()) == month
+    assert entitlement.find(buyer.pk, live) == first
+
+
+def test_beginning_again_in_a_later_month_begins_anew(cast: Cast, plan: Plan, buyer: Organisation) -> None:
+    first = subscribing.subscribe(buyer, plan, by=cast.outsider)
+    subscribing.cancel(first, by=cast.outsider)
+    started, ended = clock.now() - timedelta(days=40), clock.now() - timedelta(days=35)
+    Subscription.objects.filter(pk=first.pk).update(started_at=started, ended_at=ended)
+    assert subscribing.subscribe(buyer, plan, by=cast.outsider) != first
+
+
+def test_another_organisations_ended_subscription_is_not_resumed(
+    cast: Cast, plan: Plan, buyer: Organisation
+) -> None:
+    theirs = subscribing.subscribe(cast.acme, plan, by=cast.owner)
+    subscribing.cancel(theirs, by=cast.owner)
+    assert subscribing.subscribe(buyer, plan, by=cast.outsider) != theirs
