@@ -145,7 +145,8 @@ def _finish_file(file: UploadFile) -> None:
         else:
             file.stored = True
         file.save(update_fields=["received", "stored"])
-    _delete_pieces(file)
+        # Not before it is certain that the file is stored: a caller's transaction may yet roll back.
+        transaction.on_commit(lambda: _delete_pieces(file))
     if problem:
         raise problem
 
@@ -158,6 +159,12 @@ def missing(upload: Upload) -> list[UploadFile]:
 def complete(upload: Upload, *, by: User) -> Version:
     """Make the version; asking again gives the same one. Raises `UploadIncomplete`, or as `add_version` does."""
     membership.require(by, upload.listing.organisation, "publish")
+    present = Upload.objects.select_related("version").get(pk=upload.pk)
+    if present.version is not None:
+        return present.version
+    refuse_over(present)
+    # Each file for itself and before the version: what is found here stays found if the version is refused.
+    _check_unchecked(present)
     with transaction.atomic():
         locked = Upload.objects.select_for_update().get(pk=upload.pk)
         if locked.version is not None:
@@ -171,10 +178,13 @@ def complete(upload: Upload, *, by: User) -> Version:
     return version
 
 
-def _refuse_incomplete(upload: Upload) -> None:
+def _check_unchecked(upload: Upload) -> None:
     # A crash between the last chunk and its check leaves a full file unchecked.
     for file in missing(upload):
         _finish_file(file)
+
+
+def _refuse_incomplete(upload: Upload) -> None:
     if left := missing(upload):
         names = ", ".join(file.path for file in left[:3]) + (" and others" if len(left) > 3 else "")
         raise UploadIncomplete(missing=names, missing_bytes=sum(file.size - file.received for file in left))

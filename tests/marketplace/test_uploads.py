@@ -1,16 +1,18 @@
 """Uploads resume after any crash, and nothing counts that is not stored and verified."""
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection
+from django.db import connection, transaction
 
-from marketplace import uploads, weights
+from marketplace import publishing, uploads, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
@@ -18,6 +20,7 @@ from marketplace.errors import (
     UploadIncomplete,
     UploadOver,
     UploadRefused,
+    VersionExists,
     WrongOffset,
 )
 from marketplace.models import Listing, Upload, Version
@@ -63,9 +66,12 @@ def pieces(home: Path) -> list[Path]:
     return [path for path in (home / "weights" / "uploads").rglob("*") if path.is_file()]
 
 
-def test_a_folder_becomes_a_version(cast: Cast, begin: Begin, model: Path, home: Path) -> None:
+def test_a_folder_becomes_a_version(
+    cast: Cast, begin: Begin, model: Path, home: Path, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
     upload = begin(declare(model))
-    send(upload, model)
+    with django_capture_on_commit_callbacks(execute=True):
+        send(upload, model)
     version = uploads.complete(upload, by=cast.mate)
     assert version.state == Version.State.CHECKING
     for path in model.iterdir():
@@ -122,9 +128,38 @@ def test_a_crash_before_the_check_is_made_good(cast: Cast, begin: Begin, model: 
     assert uploads.complete(upload, by=cast.mate).number == 1
 
 
-def test_other_bytes_than_declared_start_over(begin: Begin, home: Path) -> None:
+def test_a_refused_version_keeps_the_files_of_a_crashed_upload(
+    cast: Cast, begin: Begin, model: Path, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
+    first, again = begin(declare(model)), begin(declare(model))
+    send(first, model)
+    uploads.complete(first, by=cast.mate)
+    # Every byte has arrived, but the process died before the check of one file.
+    whole = (model / "README.md").read_bytes()
+    for file in again.files.exclude(path="README.md"):
+        uploads.append(again, file.path, offset=0, chunk=(model / file.path).read_bytes())
+    file = again.files.get(path="README.md")
+    uploads._write_piece(file, 0, whole)
+    again.files.filter(pk=file.pk).update(received=len(whole))
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(VersionExists):
+        uploads.complete(again, by=cast.mate)
+    publishing.record_trial(Version.objects.get().pk, ok=False)
+    assert uploads.complete(again, by=cast.mate).number == 2
+
+
+def test_a_callers_rollback_keeps_the_pieces(begin: Begin, model: Path, home: Path) -> None:
+    upload = begin(one(b"0123"))
+    with contextlib.suppress(KeyboardInterrupt), transaction.atomic():
+        uploads.append(upload, "README.md", offset=0, chunk=b"0123")
+        raise KeyboardInterrupt
+    assert len(pieces(home)) == 1
+
+
+def test_other_bytes_than_declared_start_over(
+    begin: Begin, home: Path, django_capture_on_commit_callbacks: Callable[..., Any]
+) -> None:
     upload = begin(one(b"0123456789"))
-    with pytest.raises(DigestMismatch):
+    with django_capture_on_commit_callbacks(execute=True), pytest.raises(DigestMismatch):
         uploads.append(upload, "README.md", offset=0, chunk=b"9876543210")
     file = upload.files.get()
     assert (file.received, file.stored) == (0, False)
