@@ -1,11 +1,13 @@
 """What can go wrong with credit, books and periods."""
 
+from django.utils.translation import gettext_noop
+
 from portal.kit.errors import Conflict, NotFound, PortalError
 
 
 class NoPeriod(NotFound):
     code = "no_period"
-    message = "The subscription {subscription} has no billing period at {at}."
+    message = gettext_noop("The subscription {subscription} has no billing period at {at}.")
 
 
 class StaleFacts(PortalError):
@@ -13,7 +15,7 @@ class StaleFacts(PortalError):
 
     status = 503
     code = "stale_facts"
-    message = "The facts of this call have changed: {reason}. Try again."
+    message = gettext_noop("The facts of this call have changed: {reason}. Try again.")
 
 
 class LeaseUnavailable(PortalError):
@@ -21,7 +23,7 @@ class LeaseUnavailable(PortalError):
 
     status = 503
     code = "lease_unavailable"
-    message = "The credit of this subscription is being rebuilt. Try again in a moment."
+    message = gettext_noop("The credit of this subscription is being rebuilt. Try again in a moment.")
 
 
 class RateLimited(PortalError):
@@ -29,7 +31,9 @@ class RateLimited(PortalError):
 
     status = 429
     code = "rate_limit_exceeded"
-    message = "The limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
+    message = gettext_noop(
+        "The limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
+    )
 
 
 class AllowanceExhausted(PortalError):
@@ -39,35 +43,39 @@ class AllowanceExhausted(PortalError):
 
     status = 429
     code = "insufficient_quota"
-    message = "This call needs up to {needed} of the {meter}, and {left} are left in this billing period."
+    message = gettext_noop(
+        "This call needs up to {needed} of the {meter}, and {left} are left in this billing period."
+    )
 
 
 class Unbalanced(Conflict):
     code = "unbalanced"
-    message = "The entries of {key} sum to {total}, not to zero."
+    message = gettext_noop("The entries of {key} sum to {total}, not to zero.")
 
 
 class KeyReused(Conflict):
     code = "idempotency_key_reused"
-    message = "The key {key} has posted something else already."
+    message = gettext_noop("The key {key} has posted something else already.")
 
 
 class AlreadyReversed(Conflict):
     code = "already_reversed"
-    message = "The transaction {key} has been reversed already."
+    message = gettext_noop("The transaction {key} has been reversed already.")
 
 
 class EventUnreadable(PortalError):
     status = 500
     code = "event_unreadable"
-    message = "An entry of the usage stream cannot be read: {reason}"
+    message = gettext_noop("An entry of the usage stream cannot be read: {reason}")
 
 
 class CursorInvalid(PortalError):
     code = "invalid_cursor"
-    message = "The cursor {cursor} is not one of ours. Start again without it."
+    message = gettext_noop("The cursor {cursor} is not one of ours. Start again without it.")
 
 
 class MixedCurrencies(Conflict):
     code = "mixed_currencies"
-    message = "The sums of {what} are in several currencies ({currencies}). Ask for a range that has one."
+    message = gettext_noop(
+        "The sums of {what} are in several currencies ({currencies}). Ask for a range that has one."
+    )

@@ -1,58 +1,66 @@
 """What can go wrong between providers, listings and subscribers."""
 
+from django.utils.translation import gettext_noop
+
 from portal.kit.errors import Conflict, Invalid, NotAllowed, NotFound, PortalError
 
 
 class ListingSlugTaken(Conflict):
     code = "slug_taken"
-    message = "{owner} has a listing {slug} already. Choose another slug."
+    message = gettext_noop("{owner} has a listing {slug} already. Choose another slug.")
 
 
 class NotPublishable(Conflict):
     code = "not_publishable"
-    message = "{listing} cannot be published yet: {reason}"
+    message = gettext_noop("{listing} cannot be published yet: {reason}")
 
 
 class ListingWithdrawn(PortalError):
     status = 410
     code = "listing_withdrawn"
-    message = "{listing} was withdrawn by its provider. {reason}"
+    message = gettext_noop("{listing} was withdrawn by its provider. {reason}")
 
 
 class NotSubscribed(PortalError):
     status = 403
     code = "not_subscribed"
-    message = "Your organisation has no subscription to {listing}. Subscribe to one of its plans first."
+    message = gettext_noop(
+        "Your organisation has no subscription to {listing}. Subscribe to one of its plans first."
+    )
 
 
 class VersionNotReady(Conflict):
     code = "version_not_ready"
-    message = "{listing} has no version {version} that is ready to be called."
+    message = gettext_noop("{listing} has no version {version} that is ready to be called.")
 
 
 class OrganisationSuspended(NotAllowed):
     code = "organisation_suspended"
-    message = "The organisation {organisation} is suspended. Ask the operator of this marketplace."
+    message = gettext_noop(
+        "The organisation {organisation} is suspended. Ask the operator of this marketplace."
+    )
 
 
 class VersionExists(Conflict):
     code = "version_exists"
-    message = "{listing} has these very files already, as version {number}."
+    message = gettext_noop("{listing} has these very files already, as version {number}.")
 
 
 class WeightsMissing(NotFound):
     code = "weights_missing"
-    message = "The bytes with SHA-256 {sha256} are not in the weights storage."
+    message = gettext_noop("The bytes with SHA-256 {sha256} are not in the weights storage.")
 
 
 class DigestMismatch(Invalid):
     code = "digest_mismatch"
-    message = "What arrived has the SHA-256 {actual}, but {expected} was declared. Send the file again."
+    message = gettext_noop(
+        "What arrived has the SHA-256 {actual}, but {expected} was declared. Send the file again."
+    )
 
 
 class SizeMismatch(Invalid):
     code = "size_mismatch"
-    message = "{actual} bytes arrived, but {expected} were declared."
+    message = gettext_noop("{actual} bytes arrived, but {expected} were declared.")
 
 
 class UploadRefused(PortalError):
@@ -63,28 +71,37 @@ class UploadRefused(PortalError):
     message = "{reason}"
 
 
+class QuotaExceeded(PortalError):
+    status = 413
+    code = "quota_exceeded"
+    message = gettext_noop(
+        "{organisation} keeps {kept} bytes of weights, uploads in progress included. {size} more are over its "
+        "limit of {limit}. Ask the operator of this marketplace for more."
+    )
+
+
 class UploadOver(PortalError):
     status = 410
     code = "upload_over"
-    message = "This upload {reason}. Begin a new one."
+    message = gettext_noop("This upload {reason}. Begin a new one.")
 
 
 class UploadIncomplete(Conflict):
     code = "upload_incomplete"
-    message = "{missing_bytes} bytes are still missing, in {missing}."
+    message = gettext_noop("{missing_bytes} bytes are still missing, in {missing}.")
 
 
 class WrongOffset(Conflict):
     """`offset` is where the next chunk of the file must start."""
 
     code = "wrong_offset"
-    message = "{path} has {offset} bytes so far. Continue from there."
+    message = gettext_noop("{path} has {offset} bytes so far. Continue from there.")
 
 
 class ChunkTooLarge(PortalError):
     status = 413
     code = "chunk_too_large"
-    message = "A chunk of {path} may have {most} bytes at most."
+    message = gettext_noop("A chunk of {path} may have {most} bytes at most.")
 
 
 class PlanInvalid(Invalid):
@@ -94,25 +111,25 @@ class PlanInvalid(Invalid):
 
 class PlanSlugTaken(Conflict):
     code = "plan_slug_taken"
-    message = "{listing} has a plan {slug} already. Choose another slug."
+    message = gettext_noop("{listing} has a plan {slug} already. Choose another slug.")
 
 
 class PlanArchived(Conflict):
     code = "plan_archived"
-    message = "The plan {plan} takes no new subscribers. Choose another one."
+    message = gettext_noop("The plan {plan} takes no new subscribers. Choose another one.")
 
 
 class AlreadySubscribed(Conflict):
     code = "already_subscribed"
-    message = "{organisation} is subscribed to {listing} already. Change its plan instead."
+    message = gettext_noop("{organisation} is subscribed to {listing} already. Change its plan instead.")
 
 
 class SubscriptionEnded(Conflict):
     code = "subscription_ended"
-    message = "This subscription has ended. Subscribe again."
+    message = gettext_noop("This subscription has ended. Subscribe again.")
 
 
 class HubUnusable(PortalError):
     status = 502
     code = "hub_unusable"
-    message = "{repository} could not be fetched: {reason}"
+    message = gettext_noop("{repository} could not be fetched: {reason}")

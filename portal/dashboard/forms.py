@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from marketplace.models import Task
 from portal.accounts.models import Organisation, Role, Scope
+from portal.dashboard import wording
 from portal.dashboard.vocabulary import translated
 from portal.kit import clock
 from portal.kit.errors import PortalError
@@ -22,7 +23,7 @@ def attempt(form: forms.Form, work: Callable[[], Done]) -> Done | None:
     try:
         return work()
     except PortalError as refusal:
-        form.add_error(None, str(refusal))
+        form.add_error(None, wording.explain(refusal))
         return None
 
 

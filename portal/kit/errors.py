@@ -3,13 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext_noop
+
 
 class PortalError(Exception):
     """The base of every refusal. `message` says what happened and what to do; `data` are the facts."""
 
     status: ClassVar[int] = 400
     code: ClassVar[str] = "invalid_request"
-    message: ClassVar[str] = "The request cannot be carried out."
+    message: ClassVar[str] = gettext_noop("The request cannot be carried out.")
 
     def __init__(self, **data: Any) -> None:
         self.data: Mapping[str, Any] = data
@@ -19,13 +21,13 @@ class PortalError(Exception):
 class NotFound(PortalError):
     status = 404
     code = "not_found"
-    message = "There is no such {what}, or it is not yours to see."
+    message = gettext_noop("There is no such {what}, or it is not yours to see.")
 
 
 class NotAllowed(PortalError):
     status = 403
     code = "not_allowed"
-    message = "Your role {role} may not {action}. Ask an owner or admin of the organisation."
+    message = gettext_noop("Your role {role} may not {action}. Ask an owner or admin of the organisation.")
 
 
 class Conflict(PortalError):
