@@ -6,6 +6,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
+from django.utils.translation import gettext_noop
 
 from inference.demo import calls, keepsake, people, publishing
 from inference.demo.gateway import DAYS
@@ -25,7 +26,7 @@ def build(*, say: Callable[[str], None], cancelled: Cancelled) -> None:
     teller = Teller(total=len(products) + 3, say=say)
     kept = keepsake.load()
 
-    teller.begin("Introducing a provider, a consumer and an operator")
+    teller.begin(gettext_noop("Introducing a provider, a consumer and an operator"))
     cast = people.gather(kept)
     teller.end_step()
 
@@ -36,13 +37,13 @@ def build(*, say: Callable[[str], None], cancelled: Cancelled) -> None:
         listings[product.role] = listing
         teller.end_step()
 
-    teller.begin("Subscribing the consumer")
+    teller.begin(gettext_noop("Subscribing the consumer"))
     for product in products:
         subscribe(cast, listings[product.role], product=product)
     people.hand_key(cast, kept)
     teller.end_step()
 
-    teller.begin("Calling the models, for some days of use marked as demo")
+    teller.begin(gettext_noop("Calling the models, for some days of use marked as demo"))
     calls.make(listings, buyer=cast.buyer, api_key=kept.api_key, teller=teller, cancelled=cancelled)
     teller.end_step()
     write_demo_file(cast, kept, listings)

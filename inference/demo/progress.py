@@ -10,7 +10,8 @@ from inference.training.progress import Progress
 from portal.kit.redis import client
 
 KEY = "demo:progress"
-KEPT_SECONDS = 24 * 3600
+# A builder that has been silent for so long is gone, and its last words with it.
+KEPT_SECONDS = 15 * 60
 # A training run reports many times a second; people read once in a while.
 SAY_SECONDS = 10.0
 SHOW_SECONDS = 0.5

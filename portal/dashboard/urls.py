@@ -17,6 +17,7 @@ from portal.dashboard.views import (
 
 catalogue = [
     path("", explore.explore, name="explore"),
+    path("demo/progress/", explore.demo_progress, name="demo_progress"),
     path("listings/<slug:owner>/<slug:slug>/", listing.overview, name="listing"),
     path("listings/<slug:owner>/<slug:slug>/plans/", listing.plans, name="listing_plans"),
     path("listings/<slug:owner>/<slug:slug>/api/", listing.api, name="listing_api"),

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 from marketplace import catalogue
 from marketplace.catalogue import Filters
 from marketplace.models import Plan, Task
-from portal.dashboard import shelf
+from portal.dashboard import demo, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
@@ -44,9 +44,20 @@ def explore(request: HttpRequest) -> HttpResponse:
         "chosen": {name: asked[name] for name in NARROWING if asked.get(name)},
         "items": cards[:PAGE],
         "is_first": not shown,
+        "demo": demo.building(),
         "more_url": _more(asked, shown + PAGE) if len(cards) > PAGE and shown + PAGE < MOST_SHOWN else "",
     }
     return render(request, "marketplace/explore.html", context)
+
+
+@require_GET
+def demo_progress(request: HttpRequest) -> HttpResponse:
+    """What an open catalogue asks again and again; it also hears of it when a step has added something."""
+    building = demo.building()
+    answer = render(request, "marketplace/demo.html", {"demo": building})
+    if building is None or building.done != _number(request.GET, "done"):
+        answer["HX-Trigger"] = "catalogue-grew"
+    return answer
 
 
 def _filters(asked: QueryDict) -> Filters:
