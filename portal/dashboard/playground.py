@@ -69,6 +69,8 @@ def _words() -> dict[str, str]:
         "user": _("You"),
         "assistant": _("Answer"),
         "waiting": _("Waiting for the first token"),
+        "loading": _("Loading the model ..."),
+        "queued": _("Waiting for a worker ..."),
         "streaming": _("Streaming"),
         "done": _("Done"),
         "stopped": _("Stopped; what was generated is charged"),

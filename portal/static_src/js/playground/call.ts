@@ -21,8 +21,8 @@ export async function post(config: Config, body: unknown, signal: AbortSignal): 
   throw new Refusal(message, response.status);
 }
 
-// Yields each event's data until [DONE]. Comment lines are keep-alives.
-export async function* events(response: Response): AsyncGenerator<Record<string, any>> {
+// Yields each event's data until [DONE]. Comment lines keep the connection open and say what a call waits for.
+export async function* events(response: Response, onComment: (text: string) => void): AsyncGenerator<Record<string, any>> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -32,7 +32,9 @@ export async function* events(response: Response): AsyncGenerator<Record<string,
     const blocks = rest.split(/\r?\n\r?\n/);
     rest = blocks.pop() ?? "";
     for (const block of blocks) {
-      const data = block.split(/\r?\n/).filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart()).join("\n");
+      const lines = block.split(/\r?\n/);
+      for (const line of lines) if (line.startsWith(":")) onComment(line.slice(1).trim());
+      const data = lines.filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart()).join("\n");
       if (data === "[DONE]") return;
       if (!data) continue;
       const event = JSON.parse(data);

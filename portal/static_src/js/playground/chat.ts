@@ -32,7 +32,7 @@ export function startChat(root: HTMLElement, config: Config): void {
     const turn = addTurn(root, config, answer);
     turn.dataset.busy = "";
     void runner
-      .run((signal) => stream(config, request, signal, (text) => {
+      .run((signal) => stream(config, request, signal, (comment) => runner.gauge.hear(comment), (text) => {
         answer.content += text;
         turn.querySelector(".turn-text")!.textContent = answer.content;
         runner.gauge.piece();
@@ -63,10 +63,12 @@ export function startChat(root: HTMLElement, config: Config): void {
   refreshCode();
 }
 
-async function stream(config: Config, body: object, signal: AbortSignal, onText: (text: string) => void) {
+type Hear = (text: string) => void;
+
+async function stream(config: Config, body: object, signal: AbortSignal, onComment: Hear, onText: Hear) {
   const response = await post(config, body, signal);
   let usage: Record<string, any> | undefined;
-  for await (const event of events(response)) {
+  for await (const event of events(response, onComment)) {
     const text = event.choices?.[0]?.delta?.content;
     if (text) onText(text);
     usage = event.usage ?? usage;

@@ -21,8 +21,11 @@ export class Gauge {
     this.timer = window.setInterval(() => this.put("time", seconds(performance.now() - this.started)), 100);
   }
 
-  status(text: string): void {
-    this.put("status", text);
+  // What the gateway says while the first token is not there yet; the clock beside it runs by itself.
+  hear(comment: string): void {
+    if (this.firstAt) return;
+    const word = comment.startsWith("loading model") ? "loading" : comment.startsWith("waiting for a worker") ? "queued" : "waiting";
+    this.put("status", this.config.words[word] ?? comment);
   }
 
   piece(): void {
