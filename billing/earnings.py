@@ -1,5 +1,10 @@
-"""Earnings as their provider sees them: gross, the marketplace's commission, and what is left."""
+"""Earnings as their provider sees them: usage and flat fees, the marketplace's commission, and what is left.
 
+Usage counts in the hour of its calls; a fee when its period opened.
+"""
+
+import itertools
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,23 +12,31 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import DateTimeField, F, QuerySet, Sum
+from django.db.models import DateTimeField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Trunc
 
-from billing import ledger
+from billing import ledger, periods
 from billing.errors import MixedCurrencies
-from billing.models import LedgerAccount, UsageRollup
+from billing.models import LedgerAccount, LedgerTransaction, UsageRollup
 from portal.accounts.models import Organisation
 from portal.kit.money import Money
+
+Row = Mapping[str, Any]
+Groups = dict[tuple[Any, ...], list[Row]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Earned:
-    """Gross = net + commission, to the unit."""
+    """Gross = usage + fees = net + commission, to the unit."""
 
     requests: int
-    gross: Money
+    usage: Money
+    fees: Money
     commission: Money
+
+    @property
+    def gross(self) -> Money:
+        return self.usage + self.fees
 
     @property
     def net(self) -> Money:
@@ -59,17 +72,12 @@ class Summary:
 
 def summary(provider: Organisation, start: datetime, end: datetime) -> Summary:
     """Earnings in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
-    rollups = _rollups(provider, start, end)
-    by_listing = _sum(rollups, "listing_id", "listing__slug")
-    total = _earned(by_listing)
+    by_listing = _by_listing(provider, start, end)
     listings = [
-        ListingEarned(
-            listing_id=row["listing_id"],
-            listing=f"{provider.slug}/{row['listing__slug']}",
-            earned=_earned([row]),
-        )
-        for row in by_listing
+        ListingEarned(listing_id=listing, listing=f"{provider.slug}/{slug}", earned=_earned(rows))
+        for (listing, slug), rows in by_listing.items()
     ]
+    total = _earned(row for rows in by_listing.values() for row in rows)
     return Summary(
         total=total,
         listings=tuple(sorted(listings, key=lambda part: -part.earned.gross.amount)),
@@ -81,9 +89,13 @@ def summary(provider: Organisation, start: datetime, end: datetime) -> Summary:
 def series(
     provider: Organisation, start: datetime, end: datetime, *, step: Literal["hour", "day", "month"]
 ) -> list[EarnedPoint]:
-    """Earnings per step of time, in order. Steps without calls are left out."""
-    rollups = _rollups(provider, start, end).annotate(at=Trunc("hour", step, output_field=DateTimeField()))
-    return [EarnedPoint(at=row["at"], earned=_earned([row])) for row in _sum(rollups, "at")]
+    """Earnings per step of time, in order. Steps without calls and fees are left out."""
+    by_time = _group(
+        _sum_usage(_rollups(provider, start, end), at=Trunc("hour", step, output_field=DateTimeField())),
+        _sum_fees(_fees(provider, start, end), at=Trunc("created_at", step, output_field=DateTimeField())),
+        by=("at",),
+    )
+    return [EarnedPoint(at=at, earned=_earned(rows)) for (at,), rows in sorted(by_time.items())]
 
 
 def balance(provider: Organisation, currency: str) -> Money:
@@ -94,26 +106,69 @@ def balance(provider: Organisation, currency: str) -> Money:
     return Money(-ledger.balance(payable) if payable else 0, currency)
 
 
+def _by_listing(provider: Organisation, start: datetime, end: datetime) -> Groups:
+    sold = "period__subscription__listing"
+    return _group(
+        _sum_usage(_rollups(provider, start, end), of=F("listing_id"), slug=F("listing__slug")),
+        _sum_fees(_fees(provider, start, end), of=F(f"{sold}_id"), slug=F(f"{sold}__slug")),
+        by=("of", "slug"),
+    )
+
+
 def _rollups(provider: Organisation, start: datetime, end: datetime) -> QuerySet[UsageRollup]:
-    first = start.replace(minute=0, second=0, microsecond=0)
-    rollups = UsageRollup.objects.filter(listing__organisation=provider, hour__gte=first, hour__lt=end)
-    return rollups.annotate(currency=F("subscription__plan_version__currency"))
+    return UsageRollup.objects.filter(listing__organisation=provider, hour__gte=_hour(start), hour__lt=end)
 
 
-def _sum(rollups: QuerySet[UsageRollup], *columns: str) -> list[dict[str, Any]]:
-    sums = {f"sum_{name}": Sum(name) for name in ("requests", "charge", "commission")}
-    return list(rollups.values(*columns, "currency").annotate(**sums).order_by(*columns, "currency"))
+def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[LedgerTransaction]:
+    return LedgerTransaction.objects.filter(
+        kind=periods.FEE,
+        period__subscription__listing__organisation=provider,
+        created_at__gte=_hour(start),
+        created_at__lt=end,
+    )
 
 
-def _earned(rows: Iterable[Mapping[str, Any]]) -> Earned:
-    requests = gross = commission = 0
+def _sum_usage(rollups: QuerySet[UsageRollup], **columns: Any) -> Iterable[Row]:
+    currency = F("subscription__plan_version__currency")
+    return rollups.values(currency=currency, **columns).annotate(
+        calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
+    )
+
+
+def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row]:
+    kinds = LedgerAccount.Kind
+    currency = F("period__plan_version__currency")
+    return fees.values(currency=currency, **columns).annotate(
+        calls=Value(0),
+        used=Value(0),
+        fee=Sum("entries__amount", filter=Q(entries__account__kind=kinds.RECEIVABLE)),
+        kept=-Sum("entries__amount", filter=Q(entries__account__kind=kinds.COMMISSION), default=0),
+    )
+
+
+def _group(*sums: Iterable[Row], by: tuple[str, ...]) -> Groups:
+    groups: Groups = defaultdict(list)
+    for row in itertools.chain(*sums):
+        groups[tuple(row[column] for column in by)].append(row)
+    return groups
+
+
+def _hour(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _earned(rows: Iterable[Row]) -> Earned:
+    sums: Counter[str] = Counter()
     currencies = set()
     for row in rows:
         currencies.add(row["currency"])
-        requests += row["sum_requests"]
-        gross += row["sum_charge"]
-        commission += row["sum_commission"]
+        sums.update({name: row[name] for name in ("calls", "used", "fee", "kept")})
     if len(currencies) > 1:
         raise MixedCurrencies(what="earnings", currencies=", ".join(sorted(currencies)))
     currency = next(iter(currencies), settings.CURRENCY)
-    return Earned(requests=requests, gross=Money(gross, currency), commission=Money(commission, currency))
+    return Earned(
+        requests=sums["calls"],
+        usage=Money(sums["used"], currency),
+        fees=Money(sums["fee"], currency),
+        commission=Money(sums["kept"], currency),
+    )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from django.db import connection
 
-from billing import invoicing
+from billing import invoicing, rating
 from billing.models import BillingPeriod
 
 
@@ -81,28 +81,37 @@ class RollupsEqualEvents:
 
 
 class GrossIsSplit:
-    """Per period the lines, the rollups' charge and the ledger's entries say the same gross, and it is the
-    provider's share and the commission.
+    """Per period the lines, the period's gross and the ledger's entries say the same usage, the ledger has the
+    flat fee once, and both together are the provider's share and the commission.
     """
 
     name: ClassVar[str] = "gross = provider's share + commission"
 
     def violations(self) -> Iterator[str]:
-        for period, gross, commission, lines, owed, shared, kept in _rows("""
-            SELECT period.id, period.gross, period.commission,
+        for period, usage, commission, fee, basis_points, lines, used, fees, shared, kept in _rows("""
+            SELECT period.id, period.gross, period.commission, terms.monthly_fee, period.commission_basis_points,
                 coalesce((SELECT sum(charge) FROM billing_ratedline WHERE period_id = period.id), 0),
-                coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable'), 0),
+                coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable' AND posting.kind = 'usage'), 0),
+                coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable' AND posting.kind = 'fee'), 0),
                 -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'payable'), 0),
                 -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'commission'), 0)
             FROM billing_billingperiod period
-            LEFT JOIN billing_ledgertransaction posting ON posting.period_id = period.id AND posting.kind = 'usage'
+            JOIN marketplace_planversion terms ON terms.id = period.plan_version_id
+            LEFT JOIN billing_ledgertransaction posting
+                ON posting.period_id = period.id AND posting.kind IN ('usage', 'fee')
             LEFT JOIN billing_ledgerentry entry ON entry.transaction_id = posting.id
             LEFT JOIN billing_ledgeraccount account ON account.id = entry.account_id
-            GROUP BY period.id"""):
-            if not gross == lines == owed == shared + kept or commission != kept:
+            GROUP BY period.id, terms.id"""):
+            commission += rating.share(fee, basis_points=basis_points)
+            if (
+                not usage == lines == used
+                or fee != fees
+                or usage + fee != shared + kept
+                or commission != kept
+            ):
                 yield (
-                    f"period {period}: gross {gross}, lines {lines}, receivable {owed}, "
-                    f"share {shared} + commission {kept} (period says {commission})"
+                    f"period {period}: gross {usage} + fee {fee}, lines {lines}, receivable {used} + fee {fees}, "
+                    f"share {shared} + commission {kept} (should be {commission})"
                 )
 
 

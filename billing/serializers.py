@@ -128,6 +128,8 @@ class DraftInvoiceSerializer(serializers.Serializer[invoicing.DraftInvoice]):
 
 class EarnedSerializer(serializers.Serializer[earnings.Earned]):
     requests = serializers.IntegerField()
+    usage = MoneySerializer()
+    fees = MoneySerializer()
     gross = MoneySerializer()
     commission = MoneySerializer()
     net = MoneySerializer()

@@ -42,6 +42,7 @@ def open_shop(
     monthly_fee: int = 0,
     provider: Organisation | None = None,
     consumer: Organisation | None = None,
+    slug: str = "model",
     **limits: int,
 ) -> Shop:
     """Components map a meter to (included, amount, per)."""
@@ -50,7 +51,7 @@ def open_shop(
     provider = provider or Organisation.objects.create(slug=f"seller{number}", name="Seller")
     consumer = consumer or Organisation.objects.create(slug=f"buyer{number}", name="Buyer")
     listing = Listing.objects.create(
-        organisation=provider, slug="model", name="Model", task="text-generation", created_by=user
+        organisation=provider, slug=slug, name="Model", task="text-generation", created_by=user
     )
     version = Version.objects.create(
         listing=listing, number=1, digest=f"{number:064x}", task="text-generation", architecture="Llama",

@@ -89,15 +89,18 @@ def test_a_fresh_subscription_owes_its_fee_before_any_call(cast: Cast, books: No
 
 def test_earnings_are_the_providers(shop: Shop, cast: Cast) -> None:
     assert read(cast.browser(cast.owner), "/api/earnings/")["total"]["gross"]["amount"] == 0
-    sale = open_shop(components={"output_tokens": (0, 3, 1)}, provider=cast.acme)
+    sale = open_shop(components={"output_tokens": (0, 3, 1)}, monthly_fee=200, provider=cast.acme)
     leases.open_for(sale.subscription, clock.now())
     units = {"requests": 1, "output_tokens": 5}
     recording.record(
         [make_event(sale, units=units, charge=15, rated=(Rated("output_tokens", 0, 5, 15),))], shard=0
     )
     answer = read(cast.browser(cast.owner), "/api/earnings/")
-    assert answer["total"]["gross"]["amount"] == 15
-    assert answer["total"]["net"]["amount"] == answer["balance"]["amount"] == 14
+    total = {
+        name: answer["total"][name]["amount"] for name in ("usage", "fees", "gross", "commission", "net")
+    }
+    assert total == {"usage": 15, "fees": 200, "gross": 215, "commission": 21, "net": 194}
+    assert answer["balance"]["amount"] == 194
     assert [row["listing"] for row in answer["listings"]] == [sale.listing.path]
 
 
