@@ -13,14 +13,18 @@ from portal.kit.exports import csv_rows
 @login_required
 @require_GET
 def earnings(request: HttpRequest) -> HttpResponse:
-    """Gross, commission and net by listing; what the marketplace owes."""
+    """Usage, fees, commission and net by listing; what the marketplace owes."""
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET, default="month")
     summary = reports.earnings_summary(organisation, span)
     if request.GET.get("format") == "csv":
         parts = ((part.listing, part.earned) for part in summary.listings)
-        rows = ([listing, each.requests, each.gross, each.commission, each.net] for listing, each in parts)
-        return csv_rows(["listing", "requests", "gross", "commission", "net"], rows, name="earnings")
+        head = ["listing", "requests", "usage", "fees", "gross", "commission", "net"]
+        rows = (
+            [listing, each.requests, each.usage, each.fees, each.gross, each.commission, each.net]
+            for listing, each in parts
+        )
+        return csv_rows(head, rows, name="earnings")
     context = {
         "span": span,
         "ranges": reports.RANGES,
