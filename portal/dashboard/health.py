@@ -5,9 +5,10 @@ from collections.abc import Callable
 import redis.exceptions
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from inference import protocol
+from inference import roll_call
+from portal.dashboard import metrics as site_metrics
 from portal.kit import redis as kit_redis
 
 
@@ -24,8 +25,8 @@ def readyz(request: HttpRequest) -> JsonResponse:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus counters of this process."""
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    """Figures of the whole site for Prometheus, read now; sums that name no organisation."""
+    return HttpResponse(site_metrics.render(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _check(ask: Callable[[], str]) -> str:
@@ -47,8 +48,4 @@ def _ask_redis() -> str:
 
 
 def _ask_worker() -> str:
-    client = kit_redis.client()
-    members = [member.decode() for member in client.smembers(protocol.WORKERS) if isinstance(member, bytes)]
-    names = [protocol.worker_key(member) for member in members]
-    alive = any(names) and any(value is not None for value in client.mget(names))
-    return "ok" if alive else "no worker is running"
+    return "ok" if roll_call.present(kit_redis.client()) else "no worker is running"

@@ -6,8 +6,7 @@ from uuid import UUID
 
 import redis.exceptions
 
-from inference import protocol
-from inference.protocol import WorkerState
+from inference import roll_call
 from portal.kit import redis as kit_redis
 
 # live: resident. loading: on its way. cold: the first call loads it. down: no worker is running.
@@ -18,7 +17,7 @@ def standings(version_ids: Iterable[UUID]) -> Mapping[UUID, Standing]:
     """Where each version stands; all of them `down` when Redis does not answer."""
     ids = list(version_ids)
     try:
-        workers = _workers()
+        workers = roll_call.present(kit_redis.client())
     except redis.exceptions.RedisError:
         workers = []
     if not workers:
@@ -31,10 +30,3 @@ def _standing(version: str, states: set[tuple[str, Literal["loading", "ready", "
     if (version, "ready") in states:
         return "live"
     return "loading" if (version, "loading") in states else "cold"
-
-
-def _workers() -> list[WorkerState]:
-    client = kit_redis.client()
-    members = [member.decode() for member in client.smembers(protocol.WORKERS) if isinstance(member, bytes)]
-    leases = client.mget([protocol.worker_key(member) for member in members]) if members else []
-    return [protocol.read_worker_state(lease) for lease in leases if isinstance(lease, bytes)]
