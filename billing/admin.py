@@ -1,7 +1,7 @@
 """Operators' view of the books. Facts are read here, never written."""
 
 from django.contrib import admin
-from django.db.models import Model, QuerySet, Sum
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
@@ -16,39 +16,24 @@ from billing.models import (
     UsageEvent,
     UsageRollup,
 )
+from portal.kit.admin import ReadOnly
 from portal.kit.money import Money
 
 
-class Untouchable:
-    """Nothing to add, change or delete."""
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class RatedLineInline(Untouchable, TabularInline):  # type: ignore[misc]
+class RatedLineInline(ReadOnly, TabularInline):  # type: ignore[misc]
     model = RatedLine
-    extra = 0
 
 
-class GrantInline(Untouchable, TabularInline):  # type: ignore[misc]
+class GrantInline(ReadOnly, TabularInline):  # type: ignore[misc]
     model = LeaseGrant
-    extra = 0
 
 
-class EntryInline(Untouchable, TabularInline):  # type: ignore[misc]
+class EntryInline(ReadOnly, TabularInline):  # type: ignore[misc]
     model = LedgerEntry
-    extra = 0
 
 
 @admin.register(UsageEvent)
-class UsageEventAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class UsageEventAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = [
         "public_id", "finished_at", "organisation", "listing", "outcome", "input_tokens", "output_tokens", "cost",
         "latency_ms", "worker",
@@ -66,7 +51,7 @@ class UsageEventAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(UsageRollup)
-class UsageRollupAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class UsageRollupAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = [
         "hour",
         "organisation",
@@ -84,7 +69,7 @@ class UsageRollupAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(BillingPeriod)
-class BillingPeriodAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class BillingPeriodAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["subscription", "starts", "ends", "gross", "commission"]
     list_select_related = ["subscription__organisation", "subscription__plan_version__plan"]
     search_fields = ["subscription__organisation__slug"]
@@ -93,7 +78,7 @@ class BillingPeriodAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(Lease)
-class LeaseAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class LeaseAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["id", "period", "opened_at", "closed_at", "run"]
     list_filter = ["closed_at"]
     ordering = ["-id"]
@@ -101,7 +86,7 @@ class LeaseAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(LedgerAccount)
-class LedgerAccountAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class LedgerAccountAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["kind", "organisation", "currency", "balance"]
     list_filter = ["kind", "currency"]
     list_select_related = ["organisation"]
@@ -118,7 +103,7 @@ class LedgerAccountAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(LedgerTransaction)
-class LedgerTransactionAdmin(Untouchable, ModelAdmin):  # type: ignore[misc]
+class LedgerTransactionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["created_at", "kind", "key", "period", "reason"]
     list_filter = ["kind"]
     list_select_related = ["period"]

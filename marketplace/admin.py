@@ -3,7 +3,7 @@
 import json
 
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -23,23 +23,8 @@ from marketplace.models import (
     VersionFile,
 )
 from portal.accounts.models import User
+from portal.kit.admin import ReadOnly
 from portal.kit.money import Money
-
-
-class ReadOnly:
-    """To look at; what changes it are the activities."""
-
-    extra = 0
-    show_change_link = True
-
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 class VersionInline(ReadOnly, TabularInline):  # type: ignore[misc]

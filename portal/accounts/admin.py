@@ -1,12 +1,15 @@
 """Operators' view of identities."""
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
+from portal.accounts import api_keys
 from portal.accounts.models import ApiKey, Membership, Organisation, User
 from portal.kit import epochs
+from portal.kit.admin import ReadOnly
 
 
 class MembershipInline(TabularInline):  # type: ignore[misc]
@@ -23,6 +26,10 @@ class UserAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ["-date_joined"]
     fields = ["email", "name", "is_active", "is_staff", "is_superuser", "groups", "last_login", "date_joined"]
     readonly_fields = ["last_login", "date_joined"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        # Sign-up makes the personal organisation, without which a person can do nothing.
+        return False
 
 
 @admin.register(Organisation)
@@ -44,16 +51,20 @@ class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["name", "organisation", "scopes", "last_four", "created_at", "expires_at", "revoked_at"]
     search_fields = ["name", "organisation__slug", "last_four"]
     ordering = ["-created_at"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    actions = ["revoke"]
 
-    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False
+    @admin.action(description="Revoke: stop them everywhere at once", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        assert isinstance(request.user, User)
+        live = list(keys.filter(revoked_at=None).select_related("organisation"))
+        for key in live:
+            api_keys.revoke_as_operator(key, by=request.user)
+        messages.success(request, f"{len(live)} revoked.")
 
-    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("accounts.change_apikey")

@@ -10,7 +10,7 @@ from uuid import UUID
 from portal.accounts.membership import require
 from portal.accounts.models import ApiKey, Organisation, Scope, User
 from portal.kit import clock, epochs, ids
-from portal.kit.errors import Invalid, NotFound
+from portal.kit.errors import Invalid, NotAllowed, NotFound
 
 
 def issue(
@@ -73,11 +73,22 @@ def revoke(organisation: Organisation, *, by: User, key_id: UUID) -> ApiKey:
     key = ApiKey.objects.filter(organisation=organisation, pk=key_id).first()
     if key is None:
         raise NotFound(what="key")
+    _stop(key, by=by)
+    return key
+
+
+def revoke_as_operator(key: ApiKey, *, by: User) -> None:
+    """Stop anybody's key everywhere at once. Raises `NotAllowed` for who may not change keys."""
+    if not by.has_perm("accounts.change_apikey"):
+        raise NotAllowed(role="user", action="revoke keys of others")
+    _stop(key, by=by)
+
+
+def _stop(key: ApiKey, *, by: User) -> None:
     if key.revoked_at is None:
         key.revoked_at, key.revoked_by = clock.now(), by
         key.save(update_fields=["revoked_at", "revoked_by"])
         epochs.bump("key", key.pk)
-    return key
 
 
 def _digest(secret: str) -> bytes:
