@@ -23,10 +23,6 @@ class Price:
     amount: int | None
     per: int = 1
 
-    @property
-    def is_hard_stop(self) -> bool:
-        return self.amount is None
-
 
 def cumulative(price: Price, units: int) -> int:
     """R(q): what `units` since the period's start cost together, in micro-minor units."""

@@ -23,9 +23,3 @@ class ReplicaGone(PortalError):
     status: ClassVar[int] = 503
     code: ClassVar[str] = "replica_gone"
     message: ClassVar[str] = "The worker had to make room before this call began. Try again."
-
-
-class BeatAlreadyRuns(PortalError):
-    status: ClassVar[int] = 409
-    code: ClassVar[str] = "beat_already_runs"
-    message: ClassVar[str] = "Another beat process holds the lock; this one waits for it to go."
