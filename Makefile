@@ -76,7 +76,8 @@ $(PYTHON_IN_VENV):
 		echo "This Python cannot make virtual environments (Debian: apt-get install python3-venv)."; exit 1; \
 	done; echo "Mercato needs Python 3.11 or newer; set PYTHON=/path/to/it."; exit 1
 
-# torch first and alone: asked for together with the rest, the resolver may bring gigabytes of CUDA along.
+# torch first and alone, so that what it brings shows. On Linux plain PyPI's build brings CUDA along, gigabytes
+# of it; a machine without a GPU names an index or find-links of CPU wheels in its own pip configuration.
 $(INSTALLED): requirements.lock | $(PYTHON_IN_VENV)
 	@echo "Installing the pinned packages (once)"
 	$(PIP) install "$$(grep '^torch==' requirements.lock)"
