@@ -66,11 +66,12 @@ def retry_lost_trials() -> None:
 
 @app.task(name="inference.sweep_uploads")
 def sweep_uploads() -> None:
-    """Delete what expired uploads left behind."""
-    from marketplace import uploads
+    """Delete what expired uploads left behind, and weights that nothing names any more."""
+    from marketplace import uploads, weights
     from portal.kit import clock
 
     uploads.sweep(clock.now())
+    weights.reclaim(clock.now())
 
 
 def _count_attempt(version_id: str) -> int:

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import transaction
 
-from marketplace import publishing, weights
+from marketplace import publishing, quota, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
@@ -28,7 +28,7 @@ from marketplace.models import Listing, Upload, UploadFile, Version
 from marketplace.validation.files import check_names
 from marketplace.weights.storage import sweep_incoming, weights_storage
 from portal.accounts import membership
-from portal.accounts.models import User
+from portal.accounts.models import Organisation, User
 from portal.kit import clock
 from portal.kit.errors import Conflict, NotFound
 
@@ -49,14 +49,17 @@ class Declared(TypedDict):
 def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str = "") -> Upload:
     """An upload of those of `files` that a version may have; the others need not be sent.
 
-    Raises `UploadRefused`, with findings, for files that no version may have.
+    Raises `UploadRefused`, with findings, for files that no version may have, or `QuotaExceeded`.
     """
     membership.require(by, listing.organisation, "publish")
     wanted = _check_declared(files)
     live = Upload.objects.filter(listing=listing, version=None, expires_at__gt=clock.now())
-    if live.count() >= MAX_OPEN:
-        raise Conflict(reason=f"{listing.path} has {MAX_OPEN} unfinished uploads. Complete one first.")
     with transaction.atomic():
+        # Uploads begun at the same time are counted one after the other.
+        organisation = Organisation.objects.select_for_update(no_key=True).get(pk=listing.organisation_id)
+        if live.count() >= MAX_OPEN:
+            raise Conflict(reason=f"{listing.path} has {MAX_OPEN} unfinished uploads. Complete one first.")
+        quota.require_room(organisation, size=sum(declared["size"] for declared in wanted))
         upload = Upload.objects.create(
             listing=listing, created_by=by, expires_at=clock.now() + LIFETIME, notes=notes
         )

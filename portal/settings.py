@@ -212,8 +212,10 @@ DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120)
 
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", default=50 * 2**30)
+ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", default=500 * 2**30)
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)
 WORKER_CACHE_BYTES = number("WORKER_CACHE_BYTES", default=50 * 2**30)
+WORKER_DRAIN_SECONDS = environment.drain_seconds()
 
 LOGGING = {
     "version": 1,

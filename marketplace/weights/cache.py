@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
@@ -159,8 +159,10 @@ def _drop_unlinked() -> None:
     """Delete copies that no directory links to, unless one that is being built may be about to."""
     recent = time.time() - GRACE_SECONDS
     for abandoned in [*(root() / "versions").glob(".*"), *(root() / "blobs").glob("*/.*")]:
-        if abandoned.stat().st_mtime < time.time() - ABANDONED_SECONDS:
-            shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
+        # What others are building gets its real name at any moment.
+        with suppress(FileNotFoundError):
+            if abandoned.stat().st_mtime < time.time() - ABANDONED_SECONDS:
+                shutil.rmtree(abandoned) if abandoned.is_dir() else abandoned.unlink()
     for blob in _blobs():
         facts = blob.stat()
         if facts.st_nlink == 1 and facts.st_mtime < recent:

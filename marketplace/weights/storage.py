@@ -12,6 +12,7 @@ from typing import IO
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage, storages
+from django.db import connection, transaction
 
 from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
 
@@ -51,9 +52,19 @@ def store(stream: IO[bytes], *, size: int, sha256: str) -> None:
         copy_verified(stream, spool, size=size, sha256=sha256)
         spool.flush()
         os.fsync(spool.fileno())
-        if exists(sha256):
+        if not exists(sha256):
+            _save(spool, name_of(sha256))
             return
-        _save(spool, name_of(sha256))
+        with stored_alone(sha256):
+            _renew(spool, name_of(sha256))
+
+
+@contextmanager
+def stored_alone(sha256: str) -> Iterator[None]:
+    """Of all processes that renew this content or delete it, one at a time. Opens a transaction."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"weights:{sha256}"])
+        yield
 
 
 def copy_verified(source: IO[bytes], target: IO[bytes], *, size: int, sha256: str) -> None:
@@ -110,3 +121,12 @@ def _save(spool: IO[bytes], name: str) -> None:
     # Another process stored the same content a moment earlier; the storage chose a second name for ours.
     if saved != name:
         weights_storage().delete(saved)
+
+
+def _renew(spool: IO[bytes], name: str) -> None:
+    """Make content that was stored before count as stored now, so that it is not reclaimed before it is named."""
+    try:
+        os.utime(weights_storage().path(name))
+    except (NotImplementedError, FileNotFoundError):
+        # An object store tells the time of the last write, and a write there replaces what it had.
+        _save(spool, name)

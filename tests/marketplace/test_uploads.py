@@ -12,10 +12,11 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
 
-from marketplace import publishing, uploads, weights
+from marketplace import publishing, quota, uploads, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
+    QuotaExceeded,
     SizeMismatch,
     UploadIncomplete,
     UploadOver,
@@ -237,6 +238,24 @@ def test_sizes_and_counts_are_limited(begin: Begin, settings: LazySettings) -> N
         begin(one(b"x"))
     with pytest.raises(Conflict):
         begin(one(b"x"))
+
+
+def test_an_organisation_has_a_quota(cast: Cast, begin: Begin, model: Path, settings: LazySettings) -> None:
+    files = declare(model)
+    total = sum(file["size"] for file in files)
+    settings.ORGANISATION_QUOTA_BYTES = total + 10
+    upload = begin(files)
+    with pytest.raises(QuotaExceeded) as caught:
+        begin(one(b"0" * 11))
+    assert (caught.value.data["kept"], caught.value.data["limit"]) == (total, total + 10)
+    send(upload, model)
+    uploads.complete(upload, by=cast.mate)
+    assert quota.kept_bytes(cast.acme) == total
+    with pytest.raises(QuotaExceeded):
+        begin(one(b"0" * 11))
+    begin(one(b"0" * 10))
+    Upload.objects.update(expires_at=clock.now())
+    begin(one(b"1" * 10))
 
 
 def test_expired_uploads_take_nothing_and_are_swept(cast: Cast, begin: Begin, home: Path) -> None:

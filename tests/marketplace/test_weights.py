@@ -12,6 +12,7 @@ from django.conf import LazySettings
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
+from django.db import connection
 
 from marketplace import publishing, weights
 from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
@@ -62,6 +63,7 @@ def stored(home: Path) -> list[Path]:
     return [path for path in (home / "weights").rglob("*") if path.is_file()]
 
 
+@pytest.mark.django_db
 def test_content_is_stored_once(home: Path) -> None:
     for _ in range(2):
         weights.store(BytesIO(CONTENT), size=len(CONTENT), sha256=SHA256)
@@ -85,6 +87,7 @@ def test_knowing_a_digest_is_not_enough(home: Path) -> None:
         weights.store(BytesIO(b""), size=len(CONTENT), sha256=SHA256)
 
 
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
 def test_many_store_the_same_content_at_once(home: Path) -> None:
     problems: list[BaseException] = []
 
@@ -93,6 +96,8 @@ def test_many_store_the_same_content_at_once(home: Path) -> None:
             weights.store(BytesIO(CONTENT), size=len(CONTENT), sha256=SHA256)
         except BaseException as problem:
             problems.append(problem)
+        finally:
+            connection.close()
 
     threads = [threading.Thread(target=work) for _ in range(16)]
     for thread in threads:
