@@ -22,6 +22,8 @@ import msgpack
 
 RUN_TASK = "inference.run"
 PAYLOAD_SECONDS = 600
+# Longer than a worker's Redis client goes on repeating a command.
+TAKER_SECONDS = 60
 REPLY_STREAM_LENGTH = 50_000
 # A worker renews its lease every BEAT seconds; a lease that lapsed means a dead worker.
 BEAT_SECONDS = 0.5
@@ -44,6 +46,11 @@ def queue_name(version_hex: str) -> str:
 
 def payload_key(request_hex: str) -> str:
     return f"inference:payload:{request_hex}"
+
+
+def taker_key(request_hex: str) -> str:
+    """Which take of a call succeeded, for a worker that lost the answer to it and asks again."""
+    return f"inference:taker:{request_hex}"
 
 
 def reply_stream(web_id: str) -> str:

@@ -49,9 +49,10 @@ class Calls:
         self._cancelled: dict[str, float] = {}
         self._settled = threading.Condition()
 
-    def begin(self, call: Call) -> None:
+    def begin(self, call: Call) -> bool:
+        """Whether it is new: a message sent again may come while the first one is being carried out."""
         with self._settled:
-            self._calls[call.id] = call
+            return self._calls.setdefault(call.id, call) is call
 
     def find(self, request: str) -> Call | None:
         return self._calls.get(request)
@@ -71,7 +72,7 @@ class Calls:
             return self._settled.wait_for(lambda: not self._calls, timeout)
 
     def note_cancel(self, request: str) -> None:
-        """Remember a cancellation whose call has not come yet."""
+        """Remember a cancellation, since its call may not have reached its engine yet."""
         now = time.monotonic()
         with self._settled:
             self._cancelled[request] = now
@@ -80,6 +81,6 @@ class Calls:
                     del self._cancelled[known]
 
     def was_cancelled(self, request: str) -> bool:
-        """Whether a cancellation came before the call did. Says so once."""
+        """Whether a cancellation came before the call was in its engine. Says so once."""
         with self._settled:
             return self._cancelled.pop(request, None) is not None

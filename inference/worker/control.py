@@ -36,9 +36,10 @@ class Control:
 
     def cancel(self, request: str) -> None:
         """Stop a call within a few steps. One that has not come yet is stopped when it comes."""
+        # Noted before all else: whoever submits the call looks afterwards, so one of the two stops it.
+        self._calls.note_cancel(request)
         call = self._calls.find(request)
         if call is None:
-            self._calls.note_cancel(request)
             return
         replica = self._host.find(call.version)
         if replica is not None and replica.engine is not None:

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from typing import Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import redis
 from celery import Celery
@@ -24,11 +24,15 @@ from inference.worker.replies import Replies
 
 log = logging.getLogger(__name__)
 
-# The payload goes and its worker is named in one step; false if another worker was there first.
+# The payload goes and its worker is named in one step; false if somebody else was there first. The client
+# repeats it when the answer is lost, so it knows its own doing again: by a token, as a worker may get the
+# message of one call twice.
 TAKE = """
-if redis.call('DEL', KEYS[1]) == 0 then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 0 then return redis.call('GET', KEYS[3]) == ARGV[4] and 1 or 0 end
+redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[1])
 redis.call('EXPIRE', KEYS[2], ARGV[3])
+redis.call('DEL', KEYS[1])
 return 1
 """
 
@@ -75,8 +79,7 @@ class Runner:
         if payload is None:
             return
         call = Call(id=request, version=payload.version, reply=payload.reply)
-        if self._take(call):
-            self._calls.begin(call)
+        if self._begin(call):
             self._replies.fail(call, error)
 
     def _read_payload(self, request: str) -> protocol.Payload | None:
@@ -92,9 +95,7 @@ class Runner:
 
     def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
         call = Call(id=request, version=payload.version, reply=payload.reply)
-        self._calls.begin(call)
-        if not self._take(call):
-            self._calls.end(request)
+        if not self._begin(call):
             return
         try:
             assert replica.engine is not None
@@ -108,13 +109,31 @@ class Runner:
             if self._calls.was_cancelled(request):
                 replica.engine.cancel(request)
 
+    def _begin(self, call: Call) -> bool:
+        """Whether the call is ours to run or to fail. If not, this worker knows nothing of it."""
+        if not self._calls.begin(call):
+            return False
+        try:
+            if self._take(call):
+                return True
+        except (redis.ConnectionError, redis.TimeoutError):
+            # It may be taken all the same, and then its caller waits for this worker.
+            log.warning("request %s fails, as Redis was lost when it began", call.id)
+            self._replies.fail(call, "The worker lost its connections as the call began.")
+            return False
+        except BaseException:
+            self._calls.end(call.id)
+            raise
+        self._calls.end(call.id)
+        return False
+
     def _take(self, call: Call) -> bool:
         entry = protocol.pack([[call.id, protocol.STARTED, self._worker_id]])
         pipeline = self._client.pipeline(transaction=False)
         # The whole text each time: it is shorter than the trouble of a Redis that has forgotten its scripts.
         pipeline.eval(
-            TAKE, 2, protocol.payload_key(call.id), call.reply,
-            entry, protocol.REPLY_STREAM_LENGTH, protocol.PAYLOAD_SECONDS,
+            TAKE, 3, protocol.payload_key(call.id), call.reply, protocol.taker_key(call.id),
+            entry, protocol.REPLY_STREAM_LENGTH, protocol.PAYLOAD_SECONDS, uuid4().hex, protocol.TAKER_SECONDS,
         )  # fmt: skip
         self._attach(pipeline, call)
         taken, attached = pipeline.execute(raise_on_error=False)
