@@ -3,8 +3,8 @@
 An engine's thread only appends to a list; a thread of our own writes. All that one engine step produced is
 one pipeline: one stream entry per web process with its chunks, then one finish script per request that
 ended, so that the final chunk, the usage event and the release of the hold are one Redis transaction.
-When Redis goes away the same pipeline is tried until it passes: chunks are numbered and the finish script
-acts once, so writing again does no harm.
+When Redis goes away, or takes no writes, the same pipeline is tried until it passes: chunks are numbered and
+the finish script acts once, so writing again does no harm.
 """
 
 import logging
@@ -27,6 +27,13 @@ log = logging.getLogger(__name__)
 
 REPLY_STREAM_SECONDS = 600
 MAX_RETRY_SECONDS = 1.0
+# How a Redis answers that takes no writes for a time: full, a replica, busy, or unable to keep them.
+PASSING = (
+    redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError, redis.ReadOnlyError,
+    redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError,
+)  # fmt: skip
+# As a script of ours passes them on; Redis 6 puts words of its own before.
+PASSING_CODES = ("-OOM ", "-READONLY ", "-MASTERDOWN ", "-NOREPLICAS ", "-MISCONF ", "-BUSY ")
 OUTCOMES: Mapping[str, settlement.FinishedAs] = {"error": "failed", "cancelled": "cancelled"}
 
 
@@ -37,6 +44,10 @@ class Written:
     call: Call
     index: int
     chunk: Chunk
+
+
+class WritesRefused(Exception):
+    """Redis takes no writes now; what it says is the message."""
 
 
 class VersionSink:
@@ -124,9 +135,11 @@ class Replies:
             try:
                 self._write(written)
                 break
-            except (redis.ConnectionError, redis.TimeoutError) as error:
+            except (*PASSING, WritesRefused) as error:
                 log.warning("answers wait for Redis: %s", error)
             if self._pause.wait(wait):
+                ends = sum(item.chunk.finish_reason is not None for item in written)
+                log.error("Redis came back too late: %d calls have ended without a record", ends)
                 return
             wait = min(wait * 2, MAX_RETRY_SECONDS)
         for item in written:
@@ -155,8 +168,7 @@ class Replies:
             self._finish(pipeline, item)
         results = pipeline.execute(raise_on_error=False) if len(pipeline) else []
         for result in results:
-            if isinstance(result, redis.ConnectionError | redis.TimeoutError):
-                raise result
+            _raise_passing(result)
         for item, result in zip(last, results[len(results) - len(last) :], strict=True):
             self._check(item, result)
 
@@ -164,9 +176,22 @@ class Replies:
         """A restarted Redis has forgotten the finish script; `scripting` binds it to the new run."""
         if isinstance(result, NoScriptError):
             scripting.load(self._client)
-            result = self._finish(self._client, item)
-        if isinstance(result, redis.RedisError):
-            log.error("the end of request %s was refused: %s", item.call.id, result)
+            result = self._finish_now(item)
+        _raise_passing(result)
+        if not isinstance(result, redis.RedisError):
+            return
+        log.error("the end of request %s was refused: %s", item.call.id, result)
+        if item.chunk.finish_reason != "error":
+            # What Redis will never record must not be charged, nor its caller be left waiting.
+            failed = Chunk(finish_reason="error", error="The usage could not be recorded.")
+            failing = Written(item.call, item.index, failed)
+            self._check(failing, self._finish_now(failing))
+
+    def _finish_now(self, item: Written) -> object:
+        try:
+            return self._finish(self._client, item)
+        except redis.RedisError as error:
+            return error
 
     def _finish(self, client: "redis.Redis", item: Written) -> object:
         chunk, call = item.chunk, item.call
@@ -183,6 +208,14 @@ class Replies:
             facts_extra={**call.timings(), "worker": self._worker_id, "finish_reason": final.finish_reason},
         )  # fmt: skip
         return answer
+
+
+def _raise_passing(result: object) -> None:
+    """Raise what will be over by itself, so that everything is written again then."""
+    if isinstance(result, PASSING):
+        raise result
+    if isinstance(result, redis.RedisError) and any(code in f"-{result}" for code in PASSING_CODES):
+        raise WritesRefused(str(result))
 
 
 def _by_reply(written: list[Written]) -> dict[str, list[list[object]]]:

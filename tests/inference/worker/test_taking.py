@@ -148,3 +148,40 @@ def test_a_call_that_redis_refuses_to_give_is_left_to_others(
         gears.run(request)
     assert gears.calls.all() == []
     assert redis.client().exists(protocol.payload_key(request))
+
+
+def test_an_end_that_redis_refuses_is_recorded_when_it_no_longer_does(
+    offered: Offer, caller: Caller, gears: Gears
+) -> None:
+    request = caller.generate(offered.version)
+    gears.run(request)
+    sink = gears.replies.sink()
+    redis.client().config_set("maxmemory", 1)
+    try:
+        sink.emit(request, Chunk(text="one"))
+        sink.emit(
+            request, Chunk(text="two", finish_reason="stop", usage={"input_tokens": 3, "output_tokens": 2})
+        )
+        sink.flush()
+        with pytest.raises(AssertionError):
+            await_that(lambda: gears.calls.find(request) is None, seconds=0.5)
+    finally:
+        redis.client().config_set("maxmemory", 0)
+    caller.read(seconds=10)
+    ended = caller.outcomes[request]
+    assert (ended.outcome, ended.text, ended.quantities["output_tokens"]) == ("succeeded", "onetwo", 2)
+    assert redis.client().xlen(keys.USAGE_STREAM) == 1
+    await_that(lambda: gears.calls.find(request) is None)
+
+
+def test_an_end_that_redis_will_never_take_is_failed_and_free(
+    offered: Offer, caller: Caller, gears: Gears
+) -> None:
+    request = caller.generate(offered.version)
+    gears.run(request)
+    sink = gears.replies.sink()
+    sink.emit(request, Chunk(text="all", finish_reason="stop", usage={"output_tokens": "many"}))  # type: ignore[dict-item]
+    sink.flush()
+    caller.read(seconds=10)
+    assert caller.outcomes[request].outcome == "failed"
+    assert redis.client().zcard(keys.HOLDS) == 0
