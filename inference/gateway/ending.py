@@ -32,6 +32,13 @@ async def give_up(process: "GatewayProcess", call: Call, failure: CallError) -> 
             call.fail(failure)
 
 
+async def stop(process: "GatewayProcess", call: Call, failure: CallError) -> None:
+    """Give up a call that runs, and its run too. In this order: a run stopped first would be charged."""
+    await give_up(process, call, failure)
+    if call.is_over and call.worker is not None:
+        await _ask_to_stop(process, call.hex, worker=call.worker)
+
+
 async def release(process: "GatewayProcess", call: Call) -> None:
     """Give back what a call holds that was admitted and never dispatched."""
     await process.dispatcher.withdraw(call)
@@ -62,7 +69,11 @@ async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: st
         )  # fmt: skip
         return
     for worker in process.roster.ids():
-        await process.redis.xadd(control_stream(worker), {"cancel": request}, maxlen=10_000, approximate=True)
+        await _ask_to_stop(process, request, worker=worker)
+
+
+async def _ask_to_stop(process: "GatewayProcess", request: str, *, worker: str) -> None:
+    await process.redis.xadd(control_stream(worker), {"cancel": request}, maxlen=10_000, approximate=True)
 
 
 async def _finish(process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"]) -> bool:

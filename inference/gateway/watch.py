@@ -95,9 +95,9 @@ class Watch:
         hopeless = self._is_hopeless()
         for call in calls:
             if call.worker is not None:
-                if call.age > RUN_SECONDS and not call.cancelled:
-                    await self._process.relay.cancel(call)
-                    call.fail(RunFailed(reason=f"The run was stopped after {RUN_SECONDS:.0f} s."))
+                if call.age > RUN_SECONDS:
+                    failure = RunFailed(reason=f"The run was stopped after {RUN_SECONDS:.0f} s.")
+                    await ending.stop(self._process, call, failure)
             elif hopeless and call.age > HOPELESS_SECONDS:
                 reason = "No worker is alive that could run this model. Please try again later."
                 await self._give_up_unbegun(call, ServiceUnavailable(reason=reason, retry_after=10))

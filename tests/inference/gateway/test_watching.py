@@ -1,0 +1,33 @@
+"""What a web process does about calls that last too long, and about messages that never arrive."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import openai
+import pytest
+
+from billing.credit import keys
+from inference import protocol
+from inference.gateway import watch
+from portal.kit import redis
+from tests.inference.gateway.conftest import await_that
+from tests.inference.gateway.test_calls import Clients, Offers, Workers, usage_events
+from tests.inference.gateway.test_endings import ask
+
+
+def test_a_run_that_lasts_too_long_is_stopped_and_costs_nothing(
+    offer: Offers, client: Clients, worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "RUN_SECONDS", 1.0)
+    tiny = offer()
+    hands = worker(tiny, pieces=None)
+    stream = iter(ask(client(tiny), tiny, stream=True))
+    await_that(lambda: hands.open_calls)
+    (request,) = hands.open_calls
+    hands.write(request, "one", "two")
+    with pytest.raises(openai.APIError, match=r"stopped after 1 s\. You were not charged"):
+        list(stream)
+    await_that(lambda: hands.cancelled == [request])
+    await_that(lambda: not hands.open_calls)
+    (event,) = usage_events()
+    assert (event[b"o"], int(event[b"c"])) == (b"failed", 0)
+    assert redis.client().zcard(keys.HOLDS) == 0
