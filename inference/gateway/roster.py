@@ -57,6 +57,15 @@ class Roster:
             for replica in worker.replicas
         )
 
+    def has_room(self, version: str) -> bool:
+        """Whether a worker that takes calls has the version ready, and a slot free for it."""
+        return any(
+            replica.version == version and replica.state == "ready" and replica.busy < replica.slots
+            for worker in self._workers.values()
+            if not worker.stopping
+            for replica in worker.replicas
+        )
+
     def loads(self, version: str) -> bool:
         """Whether a worker is just loading it."""
         return any(

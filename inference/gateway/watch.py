@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
 TIDY_SECONDS = 1.0
+# How long a message may be on its way to a worker that has nothing else to do.
+RESEND_SECONDS = 3.0
 # How long a call may wait to begin, and run, before it is given up.
 BEGIN_SECONDS = 300.0
 RUN_SECONDS = 1_800.0
@@ -40,7 +42,7 @@ class Watch:
         self._process = process
         self._workers: frozenset[str] = frozenset()
         self._hopeless_since: float | None = None
-        self._due = {"renew": 0.0, "want": 0.0, "tidy": 0.0}
+        self._due = {"renew": 0.0, "want": 0.0, "tidy": 0.0, "resend": 0.0}
 
     async def run(self) -> None:
         """Until cancelled; a lost connection is tried again."""
@@ -66,13 +68,23 @@ class Watch:
             elif call.hold_lost:
                 await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
         waiting = [call for call in calls if call.worker is None and not call.is_over]
-        if lost:
-            # A message may have died with the worker that had fetched it and not begun.
-            for call in waiting:
-                await process.dispatcher.send_again(call)
+        for call in waiting if lost else await self._find_lost(waiting):
+            await process.dispatcher.send_again(call)
         await self._see_to_cold(waiting)
         await self._end_overdue(calls)
         await self._see_to_leases(calls)
+
+    async def _find_lost(self, waiting: list[Call]) -> list[Call]:
+        """Calls that should long have begun, as their queue is empty and a replica idle: their messages died
+        with the connection over which a worker fetched them. (With the worker itself, `look` notices.)
+        """
+        late = [call for call in waiting if call.age > RESEND_SECONDS]
+        if not late or not self._is_due("resend", RESEND_SECONDS):
+            return []
+        process = self._process
+        idle = [version for version in {call.version for call in late} if process.roster.has_room(version)]
+        starved = {version for version in idle if await process.dispatcher.is_queue_empty(version)}
+        return [call for call in late if call.version in starved]
 
     async def _see_to_cold(self, waiting: list[Call]) -> None:
         cold = {call.version for call in waiting if not self._process.roster.serves(call.version)}

@@ -31,3 +31,17 @@ def test_a_run_that_lasts_too_long_is_stopped_and_costs_nothing(
     (event,) = usage_events()
     assert (event[b"o"], int(event[b"c"])) == (b"failed", 0)
     assert redis.client().zcard(keys.HOLDS) == 0
+
+
+def test_a_message_lost_while_its_worker_lives_on_is_sent_again(
+    offer: Offers, client: Clients, worker: Workers
+) -> None:
+    tiny = offer()
+    hands = worker(tiny, loading=True, pieces=["found"])
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(ask, client(tiny), tiny)
+        queue = protocol.queue_name(tiny.version.pk.hex)
+        await_that(lambda: redis.client().rpop(queue))
+        hands.loading = False
+        assert answer.result(15).choices[0].message.content == "found"
+    assert len(usage_events()) == 1
