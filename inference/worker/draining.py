@@ -21,21 +21,23 @@ from inference.worker.registry import Registry
 log = logging.getLogger(__name__)
 
 GATE_SECONDS = 5.0
-CALL_SECONDS = 15.0
 # Ctrl-C reaches a process twice where its supervisor passes the signal on; that is no second wish.
 SAME_WISH_SECONDS = 2.0
 
 
 class Draining:
-    """Started by SIGTERM or SIGINT; a second signal ends the process without waiting."""
+    """Started by SIGTERM or SIGINT; a second signal ends the process without waiting. Calls that last longer
+    than `seconds` are cut off.
+    """
 
     def __init__(
-        self, *, calls: Calls, consuming: Consuming, placement: Placement, registry: Registry
+        self, *, calls: Calls, consuming: Consuming, placement: Placement, registry: Registry, seconds: float
     ) -> None:
         self._calls = calls
         self._consuming = consuming
         self._placement = placement
         self._registry = registry
+        self._seconds = seconds
         self._begun_at: float | None = None
 
     def install(self) -> None:
@@ -63,7 +65,7 @@ class Draining:
             log.warning("some queues were still being read when stopping")
         if not self._consuming.wait_handed_over(timeout=GATE_SECONDS):
             log.warning("some messages had not reached their engines when stopping")
-        if not self._calls.wait_until_none(timeout=CALL_SECONDS):
+        if not self._calls.wait_until_none(timeout=self._seconds):
             log.warning("%d calls were cut off by stopping", len(self._calls.all()))
         _tell_celery(should_terminate=False)
         self._consuming.wake()

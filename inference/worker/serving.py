@@ -79,8 +79,9 @@ class WorkerProcess:
             load=self.residency.load, refuse=self.residency.refuse,
         )  # fmt: skip
         self.draining = Draining(
-            calls=self.calls, consuming=self.consuming, placement=self.placement, registry=self.registry
-        )
+            calls=self.calls, consuming=self.consuming, placement=self.placement, registry=self.registry,
+            seconds=settings.WORKER_DRAIN_SECONDS,
+        )  # fmt: skip
         self.watchdog = Watchdog(self.celery, app=app, client=client, queue=queue)
         self.host.on_change(self._on_change)
         self.registry.on_beat = self._on_beat

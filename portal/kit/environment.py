@@ -57,6 +57,11 @@ def port(*, environment: Mapping[str, str] = os.environ) -> int:
     return int(value)
 
 
+def drain_seconds(*, environment: Mapping[str, str] = os.environ) -> int:
+    """WORKER_DRAIN_SECONDS: how long a worker that is told to stop lets its calls run on."""
+    return number("WORKER_DRAIN_SECONDS", default=120, environment=environment)
+
+
 def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """DATABASE_URL as Django's settings of a database. The sentence never repeats the URL: it has a password."""
     example = "such as postgresql://user:password@host:5432/mercato"

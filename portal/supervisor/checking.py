@@ -32,6 +32,7 @@ def check(environment: Mapping[str, str]) -> Checked:
         port = env.port(environment=environment)
         env.number("WEB_PROCESSES", default=1, at_least=1, environment=environment)
         env.flag("MERCATO_DEMO", default=True, environment=environment)
+        env.drain_seconds(environment=environment)
         env.mail(environment=environment)
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portal.kit.environment import flag, number
+from portal.kit.environment import drain_seconds, flag, number
+
+# What a worker needs once its calls have ended or been cut off: closing queues and engines, last answers.
+AFTER_DRAIN_S = 30
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Program:
 
 
 def list_programs(environment: Mapping[str, str]) -> list[Program]:
-    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES and MERCATO_DEMO."""
+    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES, WORKER_DRAIN_SECONDS and
+    MERCATO_DEMO.
+    """
     web = (
         *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
         *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
@@ -35,7 +40,7 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
     programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
         Program("web", web, stop_rank=0, grace_s=15),
-        Program("worker", manage("worker"), stop_rank=1, grace_s=20),
+        Program("worker", manage("worker"), stop_rank=1, grace_s=drain_seconds(environment=environment) + AFTER_DRAIN_S),
         Program("jobs", manage("jobs"), stop_rank=1, grace_s=20, start_after_s=2),
         Program("meter", manage("meter"), stop_rank=2, grace_s=10),
         Program("beat", manage("beat"), stop_rank=3, grace_s=5, start_after_s=3),
