@@ -13,7 +13,7 @@ import pytest
 
 from tests.stack import Person, Stack
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]
 PATIENCE_S = 600
 
 
