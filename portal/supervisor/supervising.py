@@ -158,12 +158,14 @@ class Supervisor:
             self._stop_together(list(rank))
 
     def _stop_together(self, children: list[Child]) -> None:
-        asked_at = time.monotonic()
+        asked_at, killed = time.monotonic(), set[str]()
         for child in children:
             child.ask_to_stop()
         while (running := [child for child in children if child.process]) and not self._in_a_hurry:
             for child in running:
-                if time.monotonic() - asked_at > child.program.grace_s:
+                late = time.monotonic() - asked_at > child.program.grace_s
+                if late and child.program.name not in killed:
+                    killed.add(child.program.name)
                     self.say(f"{child.program.name} did not stop in {child.program.grace_s:g} s; killing it")
                     child.kill()
             self._turn()
