@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import redis.exceptions
 from django.utils.translation import gettext
@@ -35,7 +36,7 @@ def building() -> Building | None:
         kept = kit_redis.client().get(KEY)
     except redis.exceptions.RedisError:
         return None
-    state = json.loads(kept) if isinstance(kept, bytes) else {"finished": True}
+    state: dict[str, Any] = json.loads(kept) if isinstance(kept, bytes) else {"finished": True}
     if state["finished"]:
         return None
     return Building(step=state["step"], message=state["message"], done=state["done"], total=state["total"])

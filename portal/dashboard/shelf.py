@@ -17,13 +17,16 @@ MOST_FACETS = 12
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's."""
+    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `calls` were answered
+    in the last 30 days, where the listings came with them.
+    """
 
     listing: Listing
     standing: Standing | str
     kinds: Sequence[str]
     cheapest: PlanVersion | None
     components: Sequence[PriceComponent]
+    calls: int
 
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
@@ -48,7 +51,14 @@ def _item(listing: Listing, standing: Standing | str) -> Item:
     offers = [version for version in latest if version]
     cheapest = min((offer for offer in offers if _priced(offer)), key=_dearness, default=None)
     components = _priced(cheapest) if cheapest else []
-    return Item(listing, standing, sorted({plan.kind for plan in plans}), cheapest, components)
+    return Item(
+        listing,
+        standing,
+        sorted({plan.kind for plan in plans}),
+        cheapest,
+        components,
+        getattr(listing, "calls", 0),
+    )
 
 
 def _priced(version: PlanVersion) -> list[PriceComponent]:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
@@ -9,8 +11,8 @@ from django.views.decorators.http import require_GET
 
 from marketplace import catalogue
 from marketplace.catalogue import Filters
-from marketplace.models import Plan, Task
-from portal.dashboard import demo, shelf
+from marketplace.models import Listing, Plan, Task
+from portal.dashboard import demo, ranking, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
@@ -18,19 +20,20 @@ PAGE = 24
 MOST_SHOWN = 480
 SORTS = [
     ("relevance", _("Best match")), ("newest", _("Newest")), ("name", _("Name")), ("smallest", _("Smallest")),
+    ("price", _("Lowest price")), ("popular", _("Most used")),
 ]  # fmt: skip
 SIZES = [
     ("100000000", _("100M parameters")), ("1000000000", _("1B parameters")), ("10000000000", _("10B parameters")),
     ("100000000000", _("100B parameters")),
 ]  # fmt: skip
-NARROWING = ("task", "plan_kind", "licence", "language", "tag", "provider", "largest")
+NARROWING = ("task", "plan_kind", "licence", "language", "tag", "provider", "largest", "price")
 
 
 @require_GET
 def explore(request: HttpRequest) -> HttpResponse:
     asked = request.GET
     text, shown = asked.get("q", "").strip(), _number(asked, "shown")
-    found = catalogue.search(text, _filters(asked), _sort(asked))
+    found = _arranged(catalogue.search(text, _filters(asked), _words_sort(asked)), asked)
     cards = shelf.items(found[shown : shown + PAGE + 1])
     context: dict[str, Any] = {
         "section": "explore",
@@ -39,6 +42,7 @@ def explore(request: HttpRequest) -> HttpResponse:
         "sorts": SORTS,
         "sizes": SIZES,
         "tasks": translated(Task.choices),
+        "currency": settings.CURRENCY,
         "kinds": translated(Plan.Kind.choices),
         "licences": shelf.licences(),
         "chosen": {name: asked[name] for name in NARROWING if asked.get(name)},
@@ -61,13 +65,25 @@ def demo_progress(request: HttpRequest) -> HttpResponse:
 
 
 def _filters(asked: QueryDict) -> Filters:
-    words = {name: asked.get(name, "").strip() for name in NARROWING if name != "largest"}
+    words = {name: asked.get(name, "").strip() for name in NARROWING if name not in ("largest", "price")}
     return Filters(**words, largest=_number(asked, "largest") or None)
 
 
-def _sort(asked: QueryDict) -> catalogue.Sort:
+def _sort(asked: QueryDict) -> str:
     wanted = asked.get("sort", "")
-    return next((sort for sort in catalogue.SORTS if sort == wanted), "relevance")
+    return wanted if wanted in dict(SORTS) else "relevance"
+
+
+def _words_sort(asked: QueryDict) -> catalogue.Sort:
+    return next((sort for sort in catalogue.SORTS if sort == _sort(asked)), "relevance")
+
+
+def _arranged(found: QuerySet[Listing], asked: QueryDict) -> QuerySet[Listing]:
+    """The catalogue knows neither what a plan comes to nor what is called most."""
+    price = ranking.read_price(asked.get("price", ""))
+    found = ranking.with_calls(found if price is None else ranking.costing_at_most(found, price))
+    arrange = {"price": ranking.cheapest_first, "popular": ranking.most_called_first}.get(_sort(asked))
+    return arrange(found) if arrange else found
 
 
 def _number(asked: QueryDict, name: str) -> int:
