@@ -9,6 +9,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import nn
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from inference.training import documentation, metrics, version_files
 from inference.training.byte_bpe import BEGIN, END, PAD, save_tokenizer, train_tokenizer
@@ -17,16 +18,16 @@ from inference.training.loop import History, Settings, seeded, train
 from inference.training.progress import Cancelled, Progress, Report, check_cancelled
 
 SEED = 11
-VOCABULARY = 2048
+VOCABULARY = 4096
 CONTEXT = 512
 BATCH_TOKENS = 2048
 SECONDS = 120.0
 HELD_OUT = 0.03
 SETTINGS = Settings(
-    steps=500,
-    learning_rate=4e-3,
+    steps=600,
+    learning_rate=1e-2,
     optimiser="muon",
-    weight_decay=0.1,
+    weight_decay=0.05,
     warmup=0.05,
     validate_every=100,
     report_every=5,
@@ -94,12 +95,15 @@ def prepare() -> Corpus:
 
 
 def describe(tokenizer: Tokenizer) -> LlamaConfig:
-    """The model's sizes: 4 layers of 256, some 3.6 million parameters, embeddings shared with the output."""
+    """The model's sizes: 3 layers of 256, some 3.3 million parameters, embeddings shared with the output.
+
+    In two minutes of two cores, more text teaches more than more layers do.
+    """
     return LlamaConfig(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=256,
         intermediate_size=704,
-        num_hidden_layers=4,
+        num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=CONTEXT,
@@ -158,6 +162,7 @@ def _write(directory: Path, model: LlamaForCausalLM, corpus: Corpus, history: Hi
         temperature=0.8,
         top_p=0.95,
     )
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     model.save_pretrained(directory)
     save_tokenizer(corpus.tokenizer, directory, context_length=CONTEXT)
     measured = {name: value for name, value in history.validations[-1].items() if name != "step"}
