@@ -9,6 +9,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from portal.kit import environment as env
+from portal.supervisor.processes import list_programs
 
 PATIENCE_S = 5
 
@@ -30,9 +31,7 @@ def check(environment: Mapping[str, str]) -> Checked:
     """Parse what `make up` reads, and reach the servers that are named. Raises CannotStart."""
     try:
         port = env.port(environment=environment)
-        env.number("WEB_PROCESSES", default=1, at_least=1, environment=environment)
-        env.flag("MERCATO_DEMO", default=True, environment=environment)
-        env.drain_seconds(environment=environment)
+        list_programs(environment)
         env.mail(environment=environment)
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:

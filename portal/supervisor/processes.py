@@ -40,7 +40,12 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
     programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
         Program("web", web, stop_rank=0, grace_s=15),
-        Program("worker", manage("worker"), stop_rank=1, grace_s=drain_seconds(environment=environment) + AFTER_DRAIN_S),
+        Program(
+            "worker",
+            manage("worker"),
+            stop_rank=1,
+            grace_s=drain_seconds(environment=environment) + AFTER_DRAIN_S,
+        ),
         Program("jobs", manage("jobs"), stop_rank=1, grace_s=20, start_after_s=2),
         Program("meter", manage("meter"), stop_rank=2, grace_s=10),
         Program("beat", manage("beat"), stop_rank=3, grace_s=5, start_after_s=3),
