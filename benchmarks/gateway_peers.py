@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.node import find as find_node
 from benchmarks.processes import ROOT, Target, free_port, running
 
 LITELLM = "litellm[proxy]==1.106.2"
@@ -64,19 +65,21 @@ def litellm(upstream: str, *, core: int) -> Iterator[Target]:
 @contextmanager
 def portkey(upstream: str, *, core: int) -> Iterator[Target]:
     """Portkey's gateway on one core."""
+    node = find_node()
     folder = cache() / PORTKEY.rpartition("/")[2].replace("@", "-portkey-")
     if not (folder / "ready").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            ["npm", "install", "--silent", "--no-audit", "--prefix", str(folder), PORTKEY], check=True
-        )
+        install = [*node.npm, "install", "--silent", "--no-audit", "--prefix", str(folder), PORTKEY]
+        # Scripts of packages call `node` by its name.
+        path = f"{node.folder}{os.pathsep}{os.environ['PATH']}"
+        subprocess.run(install, check=True, env=os.environ | {"PATH": path})
         (folder / "ready").touch()
     port = free_port()
     server = folder / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     headers = {
         "x-portkey-provider": "openai", "x-portkey-custom-host": f"{upstream}/v1", "Authorization": "Bearer none",
     }  # fmt: skip
-    command = ["node", str(server), f"--port={port}", "--headless"]
+    command = [*node.node, str(server), f"--port={port}", "--headless"]
     # Without this Portkey refuses upstreams on private addresses, as a public gateway should.
     environment = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1,localhost"}
     with running(command, core=core, environment=environment, ready=f"http://127.0.0.1:{port}/") as pid:
