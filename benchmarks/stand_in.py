@@ -75,11 +75,13 @@ class StandIn:
         self.client.set(protocol.worker_key(self.id), protocol.pack(said), px=lease_ms)
 
     def finish(
-        self, request: str, *, reason: str = "stop", pieces: Sequence[str] = ("",), error: str | None = None
-    ) -> None:
+        self, request: str, *, reason: str = "stop", pieces: Sequence[str] = ("",), error: str | None = None,
+        refused: bool = False,
+    ) -> None:  # fmt: skip
         """End an open call, with the pieces that are still to come."""
         pipeline = self.client.pipeline(transaction=False)
-        self._answer(pipeline, request, self.open_calls.pop(request), pieces, reason=reason, error=error)
+        payload = self.open_calls.pop(request)
+        self._answer(pipeline, request, payload, pieces, reason=reason, error=error, refused=refused)
         pipeline.execute()
 
     def write(self, request: str, *pieces: str) -> None:
@@ -150,7 +152,7 @@ class StandIn:
 
     def _answer(
         self, pipeline: Any, request: str, payload: dict[str, Any], pieces: Sequence[str], *, reason: str = "length",
-        error: str | None = None,
+        error: str | None = None, refused: bool = False,
     ) -> None:  # fmt: skip
         from billing.credit import settlement
         from inference import protocol
@@ -162,8 +164,9 @@ class StandIn:
         if chunks:
             pipeline.xadd(payload["reply"], {"b": protocol.pack(chunks)})
         final = protocol.Final(
-            finish_reason=reason, text=pieces[-1], worker=self.id, output=self.output(payload), error=error
-        )
+            finish_reason=reason, text=pieces[-1], worker=self.id, output=self.output(payload), error=error,
+            refused=refused,
+        )  # fmt: skip
         outcome: Any = {"cancelled": "cancelled", "error": "failed"}.get(reason, "succeeded")
         settlement.finish(
             pipeline, request_id=UUID(hex=request), outcome=outcome, reply=payload["reply"],

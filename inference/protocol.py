@@ -128,13 +128,17 @@ CHUNK = 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Final:
-    """How a request ended; `text` and `logprobs` complete what chunks have carried."""
+    """How a request ended; `text` and `logprobs` complete what chunks have carried.
+
+    `refused` goes with an error that is the request's own fault: it would fail again on any worker.
+    """
 
     finish_reason: str
     text: str = ""
     logprobs: list[Any] | None = None
     output: Any = None
     error: str | None = None
+    refused: bool = False
     worker: str = ""
 
 

@@ -156,3 +156,7 @@ class UnloadableVersion(Exception):
 
 class RequestRefused(Exception):
     """This request can never run on this engine; the message is for the caller."""
+
+
+class EngineClosing(RequestRefused):
+    """This engine takes nothing any more. Nothing is wrong with the request; elsewhere it may run."""

@@ -169,6 +169,13 @@ class RunFailed(CallError):
     message = "{reason} You were not charged for this call."
 
 
+class RunRefused(CallError):
+    """The model can never run this input, such as an image that is none. Nothing was charged."""
+
+    code = "input_refused"
+    message = "{reason} You were not charged for this call."
+
+
 class WorkerLost(RunFailed):
     status = 503
     code = "worker_lost"

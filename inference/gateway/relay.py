@@ -9,7 +9,7 @@ import redis
 
 from inference import protocol
 from inference.gateway.call import BACKLOG_BYTES, Call, Ending
-from inference.gateway.errors import RunFailed
+from inference.gateway.errors import RunFailed, RunRefused
 from portal.kit import redis as redis_kit
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def end(call: Call, fields: dict[bytes, bytes]) -> None:
         return
     final = protocol.unpack(fields[b"p"]) if fields.get(b"p") else {}
     if outcome == "failed":
-        call.fail(RunFailed(reason=_sentence(final.get("error") or "The run failed.")))
+        failure = RunRefused if final.get("refused") else RunFailed
+        call.fail(failure(reason=_sentence(final.get("error") or "The run failed.")))
         return
     call.add(final.get("text") or "", final.get("logprobs"))
     call.end(

@@ -39,11 +39,12 @@ OUTCOMES: Mapping[str, settlement.FinishedAs] = {"error": "failed", "cancelled":
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A chunk on its way, numbered when it was emitted."""
+    """A chunk on its way, numbered when it was emitted; `refused` as in `protocol.Final`."""
 
     call: Call
     index: int
     chunk: Chunk
+    refused: bool = False
 
 
 class WritesRefused(Exception):
@@ -105,9 +106,9 @@ class Replies:
         if any(written.chunk.finish_reason for written in step):
             self.on_finished()
 
-    def fail(self, call: Call, error: str) -> None:
+    def fail(self, call: Call, error: str, *, refused: bool = False) -> None:
         """End a call that its engine never took, or lost, with words for the caller. It costs nothing."""
-        self.hand_over([Written(call, call.chunks, Chunk(finish_reason="error", error=error))])
+        self.hand_over([Written(call, call.chunks, Chunk(finish_reason="error", error=error), refused)])
 
     def _write_all(self) -> None:
         running = True
@@ -198,7 +199,7 @@ class Replies:
         final = protocol.Final(
             finish_reason=chunk.finish_reason or "error", text=chunk.text,
             logprobs=[asdict(logprob) for logprob in chunk.logprobs] or None,
-            output=chunk.output, error=chunk.error, worker=self._worker_id,
+            output=chunk.output, error=chunk.error, refused=item.refused, worker=self._worker_id,
         )  # fmt: skip
         outcome = OUTCOMES.get(final.finish_reason, "succeeded")
         answer: object = settlement.finish(

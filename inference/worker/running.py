@@ -15,7 +15,14 @@ from redis.exceptions import NoScriptError
 
 from billing.credit import scripting, settlement
 from inference import protocol
-from inference.engines.base import BatchRequest, GenerateRequest, Request, RequestRefused, Sampling
+from inference.engines.base import (
+    BatchRequest,
+    EngineClosing,
+    GenerateRequest,
+    Request,
+    RequestRefused,
+    Sampling,
+)
 from inference.errors import ReplicaGone
 from inference.worker.calls import Call, Calls
 from inference.worker.host import WorkerHost
@@ -101,7 +108,7 @@ class Runner:
             assert replica.engine is not None
             replica.engine.submit(build_request(request, payload))
         except RequestRefused as refusal:
-            self._replies.fail(call, str(refusal))
+            self._replies.fail(call, str(refusal), refused=not isinstance(refusal, EngineClosing))
         except Exception:
             log.exception("request %s could not be started", request)
             self._replies.fail(call, "The request could not be started.")

@@ -12,6 +12,7 @@ from inference.engines.base import (
     BatchRequest,
     Capacity,
     Chunk,
+    EngineClosing,
     EngineStats,
     Manifest,
     Request,
@@ -67,7 +68,7 @@ class BatchEngine:
         now = time.monotonic()
         with self._wake:
             if self._state != "open":
-                raise RequestRefused("This model is being unloaded.")
+                raise EngineClosing("This model is being unloaded.")
             if request.id in self._jobs:
                 raise RequestRefused(f"Request {request.id} is already running.")
             self._jobs[request.id] = job

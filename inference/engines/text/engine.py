@@ -12,6 +12,7 @@ import torch
 
 from inference.engines.base import (
     Capacity,
+    EngineClosing,
     EngineStats,
     GenerateRequest,
     Manifest,
@@ -91,7 +92,7 @@ class TextEngine:
         )
         with self._news:
             if self._is_closing:
-                raise RequestRefused("This engine is stopping.")
+                raise EngineClosing("This engine is stopping.")
             if request.id in self._generator.flights or request.id in map(_id, self._inbox):
                 raise RequestRefused(f"A request with id {request.id} is already running.")
             self._inbox.append(request)

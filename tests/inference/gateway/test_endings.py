@@ -131,6 +131,21 @@ def test_a_failed_run_says_why_and_costs_nothing(offer: Offers, client: Clients,
     assert int(usage_events()[0][b"c"]) == 0
 
 
+def test_what_a_model_can_never_run_is_the_callers_mistake(
+    offer: Offers, client: Clients, worker: Workers
+) -> None:
+    tiny = offer()
+    hands = worker(tiny, pieces=None)
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(ask, client(tiny), tiny)
+        await_that(lambda: hands.open_calls)
+        hands.finish(next(iter(hands.open_calls)), reason="error", error="Too long", refused=True)
+        with pytest.raises(openai.BadRequestError, match=r"Too long\. You were not charged") as refused:
+            answer.result(10)
+    assert (refused.value.type, refused.value.code) == ("invalid_request_error", "input_refused")
+    assert int(usage_events()[0][b"c"]) == 0
+
+
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_failed_call_is_told_by_the_id_that_its_record_has(
     offer: Offers, client: Clients, worker: Workers, streamed: bool

@@ -115,6 +115,18 @@ def test_a_prediction_can_be_cancelled(digits: Offer, call: Http, worker: Callab
     assert len(hands.cancelled) == 1
 
 
+def test_an_image_that_the_model_refuses_is_a_failed_prediction(
+    digits: Offer, call: Http, worker: Callable[..., StandIn]
+) -> None:
+    hands = worker(digits, pieces=None)
+    made = call("POST", "/predictions", json={"model": digits.name, "input": image_input()}).json()
+    await_that(lambda: hands.open_calls)
+    hands.finish(next(iter(hands.open_calls)), reason="error", error="It is broken", refused=True)
+    await_that(lambda: call("GET", f"/predictions/{made['id']}").json()["status"] == "failed")
+    told = call("GET", f"/predictions/{made['id']}").json()["error"]
+    assert told == "It is broken. You were not charged for this call."
+
+
 def test_a_prediction_whose_web_process_died_has_failed(
     digits: Offer, call: Http, worker: Callable[..., StandIn]
 ) -> None:
