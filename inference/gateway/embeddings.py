@@ -30,7 +30,12 @@ async def embed(process: "GatewayProcess", request: Request) -> Response:
         require_task(route, "feature-extraction")
         items = await tokenise(process, route, asked.input)
         total = sum(map(len, items))
-        return Work(kind="batch", body={"items": items}, worst={"input_tokens": total, "cached_tokens": 0})
+        parameters = {} if asked.dimensions is None else {"dimensions": asked.dimensions}
+        return Work(
+            kind="batch",
+            body={"items": items, "parameters": parameters},
+            worst={"input_tokens": total, "cached_tokens": 0},
+        )
 
     call = await calls.begin(process, authorization, asked.model, prepare=prepare, endpoint=ENDPOINT)
     encoding_format = asked.encoding_format or "float"

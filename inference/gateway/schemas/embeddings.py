@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from inference.gateway.schemas.parsing import RequestBody
@@ -29,11 +29,10 @@ def _listed(value: Any) -> Any:
 
 
 class EmbeddingRequest(RequestBody):
-    """`dimensions` would need vectors that may be cut short, which no engine here promises."""
-
-    harmless = {"dimensions": ()}
+    """`dimensions` is the length to cut vectors to; the version knows which ones it was trained for."""
 
     model: Name
     input: Annotated[list[str | list[int]], BeforeValidator(_listed)]
+    dimensions: Annotated[int, Field(ge=1)] | None = None
     encoding_format: Literal["float", "base64"] | None = None
     user: str | None = None

@@ -59,9 +59,16 @@ def directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("versions")
     return {
         "text-generation": write_llama(folder / "llama"),
-        "feature-extraction": write_bert(folder / "bert"),
+        "feature-extraction": write_matryoshka(folder / "bert"),
         "image-classification": write_convnet(folder / "convnet"),
     }
+
+
+def write_matryoshka(directory: Path) -> Path:
+    """A sentence-embedding version whose 32 numbers may be cut to 8."""
+    config = write_bert(directory) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"matryoshka_dimensions": [8, 32]}))
+    return directory
 
 
 def write_convnet(directory: Path) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import openai
+import pytest
 
 from tests.inference.gateway.conftest import Offer
 from tests.inference.gateway.test_calls import HELLO, usage_events
@@ -21,7 +22,7 @@ def test_every_endpoint_with_a_real_engine(
         worker.ask_to_stop()
         assert worker.process.wait(40) == 0, worker.log
     outcomes = [event[b"o"] for event in usage_events()]
-    assert outcomes == [b"succeeded"] * 6, worker.log
+    assert outcomes == [b"succeeded"] * 7 + [b"failed"], worker.log
 
 
 def use(client: openai.OpenAI, text: str, vectors: str) -> None:
@@ -61,3 +62,14 @@ def use(client: openai.OpenAI, text: str, vectors: str) -> None:
         abs(sum(a * b for a, b in zip(floats.data[0].embedding, both.data[0].embedding, strict=True)) - 1)
         < 1e-4
     )
+    cut_embeddings(client, vectors)
+
+
+def cut_embeddings(client: openai.OpenAI, vectors: str) -> None:
+    cut = client.embeddings.create(model=vectors, input="a fox", dimensions=8)
+    assert len(cut.data[0].embedding) == 8
+    with pytest.raises(
+        openai.BadRequestError, match=r"one of 8, 32 for this model\. You were not charged"
+    ) as no:
+        client.embeddings.create(model=vectors, input="a fox", dimensions=9)
+    assert (no.value.type, no.value.code) == ("invalid_request_error", "input_refused")

@@ -177,7 +177,7 @@ def test_embedding_inputs_become_a_list() -> None:
     for wrong in ("", [], [""], [[]], [1, "a"], ["a"] * 2049):
         assert refusal_of(EmbeddingRequest, {"model": "m", "input": wrong})["param"] == "input"
     assert (
-        refusal_of(EmbeddingRequest, {"model": "m", "input": "a", "dimensions": 8})["param"] == "dimensions"
+        refusal_of(EmbeddingRequest, {"model": "m", "input": "a", "dimensions": 0})["param"] == "dimensions"
     )
 
 
