@@ -8,26 +8,38 @@ import os
 from typing import cast
 
 import django
-from starlette.applications import Starlette
-from starlette.routing import Mount
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+DATA_PLANE = "/v1"
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
 django.setup()
 
 
-def compose() -> Starlette:
+def compose() -> ASGIApp:
     """The data plane under /v1, Django for everything else. The lifespan is the data plane's."""
     from django.core.asgi import get_asgi_application
 
     from inference.gateway.app import create
 
-    gateway = create()
-    pages = cast("ASGIApp", get_asgi_application())
-    return Starlette(
-        routes=[Mount("/v1", app=gateway), Mount("/", app=pages)],
-        lifespan=gateway.router.lifespan_context,
-    )
+    return beside(create(), cast("ASGIApp", get_asgi_application()))
+
+
+def beside(data_plane: ASGIApp, pages: ASGIApp) -> ASGIApp:
+    """One application of two. Starlette's own mounts would put a second stack of middleware before each."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await data_plane(scope, receive, send)
+            return
+        root = scope.get("root_path", "") + DATA_PLANE
+        path = scope["path"]
+        if path == root or path.startswith(f"{root}/"):
+            await data_plane({**scope, "root_path": root}, receive, send)
+        else:
+            await pages(scope, receive, send)
+
+    return dispatch
 
 
 application = compose()

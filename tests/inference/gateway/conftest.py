@@ -11,15 +11,13 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
-from starlette.applications import Starlette
-from starlette.routing import Mount
 
 from benchmarks.stand_in import StandIn
-from inference.gateway.app import create
 from marketplace import pricing, publishing, subscribing
 from marketplace.models import Listing, Plan, Subscription, Version
 from portal.accounts import api_keys
 from portal.accounts.models import ApiKey, User
+from portal.asgi import compose
 from portal.kit import redis
 from tests.conftest import Cast
 from tests.inference.worker.conftest import store
@@ -115,11 +113,9 @@ def offer(cast: Cast, directories: dict[str, Path]) -> Callable[..., Offer]:
 
 @pytest.fixture
 def gateway() -> Iterator[str]:
-    """The served data plane's base URL, as `portal.asgi` mounts it."""
-    app = create()
-    mounted = Starlette(routes=[Mount("/v1", app=app)], lifespan=app.router.lifespan_context)
+    """The served data plane's base URL, as `portal.asgi` composes it."""
     server = uvicorn.Server(
-        uvicorn.Config(mounted, port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=3)
+        uvicorn.Config(compose(), port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=3)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
