@@ -17,6 +17,7 @@ def test_every_endpoint_with_a_real_engine(
     tiny, vectors = offer(), offer("vectors", task="feature-extraction")
     worker = start_worker(tmp_path)
     try:
+        worker.await_registered()
         use(client(tiny), tiny.name, vectors.name)
     finally:
         worker.ask_to_stop()
