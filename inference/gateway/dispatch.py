@@ -1,6 +1,6 @@
 """The way out: the payload under its key, and a Celery message in the version's queue.
 
-Over a Redis broker the message is written by the event loop itself, in the same pipeline as the payload:
+Over a Redis broker the message is written by the event loop itself, in the same script as the payload:
 it is Celery's protocol 2 as kombu's Redis transport stores it. Over another broker Celery publishes it,
 in a thread.
 """
@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from inference.gateway import waiting
 from inference.gateway.call import Call
 from inference.gateway.commands import SharedCommands
-from inference.gateway.errors import Overloaded
-from inference.protocol import PAYLOAD_SECONDS, RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
+from inference.protocol import RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
 from portal.celery import app
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-# Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
-QUEUE_LIMIT = 1_000
-RETRY_SECONDS = 2
-
 
 class Publisher(Protocol):
-    """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown."""
+    """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown, and raises
+    `Overloaded`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
+    """
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
 
@@ -41,13 +39,9 @@ class Dispatcher:
         self._reply = reply
 
     async def send(self, call: Call, *, kind: Any, body: dict[str, Any]) -> None:
-        """Dispatch a call once. Raises `Overloaded` if too many wait; then no worker will run it."""
+        """Dispatch a call once. Raises `Overloaded` if too much waits; then no worker will run it."""
         payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
-        waiting = await self._publisher.publish(call, packed=pack(payload))
-        if waiting > QUEUE_LIMIT and await self.withdraw(call):
-            raise Overloaded(
-                waiting=waiting - 1, retry_after=RETRY_SECONDS, retry_after_words=f"{RETRY_SECONDS} s"
-            )
+        await self._publisher.publish(call, packed=pack(payload))
 
     async def send_again(self, call: Call) -> bool:
         """Repeat the message of a call that nobody has begun; False if somebody has."""
@@ -79,9 +73,14 @@ class RedisPublisher:
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         queue = queue_name(call.version)
         message = self._template.message(call.hex, queue)
-        keep = [("SET", payload_key(call.hex), packed, "EX", PAYLOAD_SECONDS)] if packed is not None else []
-        waiting: int = (await self._commands.run(*keep, ("LPUSH", queue, message)))[-1]
-        return waiting
+        if packed is None:
+            return int(await self._run("LPUSH", queue, message))
+        return await waiting.enter(
+            self._run, request=call.hex, version=call.version, packed=packed, message=message
+        )
+
+    async def _run(self, *command: Any) -> Any:
+        return (await self._commands.run(command))[0]
 
 
 class CeleryPublisher:
@@ -92,7 +91,8 @@ class CeleryPublisher:
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         if packed is not None:
-            await self._client.set(payload_key(call.hex), packed, ex=PAYLOAD_SECONDS)
+            run = self._client.execute_command
+            await waiting.enter(run, request=call.hex, version=call.version, packed=packed)
         queue = queue_name(call.version)
         await asyncio.to_thread(app.send_task, RUN_TASK, args=(call.hex,), queue=queue, ignore_result=True)
         return 0

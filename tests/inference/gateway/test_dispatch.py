@@ -13,8 +13,10 @@ from uuid import UUID
 import pytest
 
 from inference import protocol
+from inference.gateway import waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import CeleryPublisher, RedisPublisher, new_publisher
+from inference.gateway.errors import Overloaded
 from portal.celery import app
 from portal.kit import ids, redis
 from tests.inference.gateway.conftest import await_that
@@ -23,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 VERSION = "0" * 32
 CONSUMER = f"""
 import sys
+from inference.gateway.errors import Overloaded
 from portal.celery import app
 from portal.kit import redis
 
@@ -127,3 +130,53 @@ async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
         await waiting
     assert await commands.run(("ECHO", "again")) == [b"again"]
     await client.aclose()
+
+
+async def test_a_full_queue_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "QUEUE_LIMIT", 2)
+    client = redis.new_async_client()
+    publisher = RedisPublisher(SharedCommands(client))
+    for _ in range(2):
+        await publisher.publish(call(ids.uuid7()), packed=b"payload")
+    before = sorted(redis.client().keys())
+    with pytest.raises(Overloaded) as refused:
+        await publisher.publish(call(ids.uuid7()), packed=b"payload")
+    await client.aclose()
+    assert refused.value.data["waiting"] == 2
+    assert redis.client().llen(protocol.queue_name(VERSION)) == 2
+    assert sorted(redis.client().keys()) == before
+
+
+@pytest.mark.parametrize("celery", [False, True])
+async def test_payloads_that_wait_have_a_limit_of_bytes(
+    monkeypatch: pytest.MonkeyPatch, celery: bool
+) -> None:
+    monkeypatch.setattr(waiting, "QUEUE_BYTES", 100)
+    client = redis.new_async_client()
+    publisher = CeleryPublisher(client) if celery else RedisPublisher(SharedCommands(client))
+    requests = [ids.uuid7() for _ in range(4)]
+    for request in requests[:2]:
+        await publisher.publish(call(request), packed=bytes(50))
+    with pytest.raises(Overloaded):
+        await publisher.publish(call(requests[2]), packed=b"x")
+    assert redis.client().llen(protocol.queue_name(VERSION)) == 2
+    assert not redis.client().exists(protocol.payload_key(requests[2].hex))
+    # A worker takes one, and says so to nobody.
+    redis.client().delete(protocol.payload_key(requests[0].hex))
+    await publisher.publish(call(requests[3]), packed=bytes(50))
+    with pytest.raises(Overloaded):
+        await publisher.publish(call(requests[2]), packed=b"x")
+    await client.aclose()
+    assert 0 < redis.client().ttl(waiting.waiting_key(VERSION)) <= protocol.PAYLOAD_SECONDS
+
+
+async def test_what_is_known_of_taken_payloads_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "QUEUE_LIMIT", 2)
+    client = redis.new_async_client()
+    publisher = RedisPublisher(SharedCommands(client))
+    for _ in range(50):
+        request = ids.uuid7()
+        await publisher.publish(call(request), packed=b"payload")
+        redis.client().delete(protocol.payload_key(request.hex), protocol.queue_name(VERSION))
+    await client.aclose()
+    assert redis.client().hlen(waiting.waiting_key(VERSION)) < 12

@@ -11,7 +11,7 @@ import pytest
 
 from billing.credit import keys
 from inference import protocol
-from inference.gateway import dispatch, watch
+from inference.gateway import waiting, watch
 from portal.kit import ids, redis
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, Clients, Offers, Workers, usage_events
@@ -213,7 +213,7 @@ def test_without_a_worker_that_fits_calls_are_refused_at_once(
 def test_an_overlong_queue_refuses_with_retry_after(
     offer: Offers, client: Clients, worker: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "QUEUE_LIMIT", 1)
+    monkeypatch.setattr(waiting, "QUEUE_LIMIT", 1)
     tiny = offer()
     worker(tiny, loading=True)
     first = ask(client(tiny), tiny, stream=True)
