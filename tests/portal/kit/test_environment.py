@@ -1,6 +1,9 @@
 """What the environment says is parsed strictly; what is wrong is named in one sentence without secrets."""
 
+import os
 import smtplib
+import subprocess
+import sys
 
 import pytest
 
@@ -96,3 +99,25 @@ def test_a_mail_url_that_is_none_is_refused_without_its_password(url: str) -> No
     with pytest.raises(env.WrongSetting, match="EMAIL_URL must be like smtp://") as caught:
         env.mail(environment={"EMAIL_URL": url})
     assert "hush" not in str(caught.value)
+
+
+def ask_settings(expression: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """What an expression is in the settings of a process with this environment."""
+    own = {"DATABASE_URL": "postgresql://u@h/db", "REDIS_URL": "redis://h", "SECRET_KEY": "k" * 50}
+    command = [sys.executable, "-c", f"from portal import settings as s; print({expression})"]
+    return subprocess.run(
+        command, env=os.environ | own | environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_django_is_told_of_the_mail_server() -> None:
+    url = "smtp://me:word@mail.x.org:2525/?tls=true"
+    asked = "s.EMAIL_BACKEND.split('.')[-2], s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_HOST_USER, s.EMAIL_USE_TLS, s.EMAIL_USE_SSL"
+    said = ask_settings(asked, EMAIL_URL=url)
+    assert said.stdout.strip() == "smtp mail.x.org 2525 me True False", said.stderr
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "EMAIL_URL", "PORT"])
+def test_settings_end_with_the_same_sentence(name: str) -> None:
+    last_line = ask_settings("s.PORT", **{name: "hello"}).stderr.strip().splitlines()[-1]
+    assert last_line.startswith(f"portal.kit.environment.WrongSetting: {name} must be ")
