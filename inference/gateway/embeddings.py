@@ -1,5 +1,6 @@
 """POST /v1/embeddings."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -54,7 +55,10 @@ async def tokenise(
     """
     assert route.directory is not None
     texts = [item for item in inputs if isinstance(item, str)]
-    encoded = iter(await process.prompter.encode(route.directory, texts) if texts else [])
+    encoded: Iterator[list[int]] = iter(())
+    if texts:
+        caller, most = route.facts.organisation_id.hex, route.context_length
+        encoded = iter(await process.prompter.encode(route.directory, texts, caller=caller, most_tokens=most))
     items = [next(encoded) if isinstance(item, str) else item for item in inputs]
     vocabulary = route.tokenizer.vocabulary if route.tokenizer else 0
     for index, ids in enumerate(items):

@@ -33,7 +33,12 @@ async def chat(process: "GatewayProcess", request: Request) -> Response:
         require_task(route, "text-generation")
         assert route.directory is not None
         messages = [message.for_template() for message in asked.messages]
-        ids = await process.prompter.chat(route.directory, messages)
+        ids = await process.prompter.chat(
+            route.directory,
+            messages,
+            caller=route.facts.organisation_id.hex,
+            most_tokens=route.context_length,
+        )
         return _work(
             route, asked, ids, wanted=asked.token_limit, logprobs=asked.alternatives, what="messages"
         )
@@ -60,8 +65,11 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
         nonlocal echo
         require_task(route, "text-generation")
         assert route.directory is not None
+        caller = route.facts.organisation_id.hex
         if isinstance(asked.prompt, str):
-            (ids,) = await process.prompter.encode(route.directory, [asked.prompt])
+            (ids,) = await process.prompter.encode(
+                route.directory, [asked.prompt], caller=caller, most_tokens=route.context_length
+            )
         else:
             ids = asked.prompt
             _check_ids(route, ids, name="prompt")
@@ -69,7 +77,7 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
         if asked.echo and isinstance(asked.prompt, str):
             echo = asked.prompt
         elif asked.echo:
-            echo = await process.prompter.decode(route.directory, ids)
+            echo = await process.prompter.decode(route.directory, ids, caller=caller)
         return work
 
     call = await calls.begin(

@@ -2,6 +2,6 @@
 provider's, so they get a limit of time and memory, and the web process never runs them itself.
 """
 
-from inference.gateway.prompting.prompter import Prompter, TokenizerFacts, TokenizerMissing
+from inference.gateway.prompting.prompter import Prompter, PromptTooLong, TokenizerFacts, TokenizerMissing
 
-__all__ = ["Prompter", "TokenizerFacts", "TokenizerMissing"]
+__all__ = ["PromptTooLong", "Prompter", "TokenizerFacts", "TokenizerMissing"]

@@ -73,6 +73,8 @@ def _answer(codecs: Codecs, job: dict[str, Any]) -> dict[str, Any]:
         return {"error": "expensive", "reason": "the template wrote too much"}
     except MemoryError:
         return {"error": "expensive", "reason": "out of memory"}
+    except TooLong as error:
+        return {"error": "too_long", "reason": error.least}
     except NoTemplate:
         return {"error": "no_template", "reason": ""}
     except (
@@ -95,6 +97,22 @@ class NoTemplate(Exception):
     """The version has no chat template."""
 
 
+class TooLong(Exception):
+    """A text has at least so many tokens, which are too many."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__(least)
+        self.least = least
+
+
+def _refuse_too_long(codec: TextCodec, job: dict[str, Any], text: str) -> None:
+    # Cheap, where counting the tokens would keep everybody waiting.
+    if codec.longest_token and job["most_tokens"]:
+        least = -(-len(text) // codec.longest_token)
+        if least > job["most_tokens"]:
+            raise TooLong(least)
+
+
 def _facts(codec: TextCodec, job: dict[str, Any]) -> dict[str, Any]:
     return {"vocabulary": codec.tokenizer.get_vocab_size(), "has_template": codec.render is not None}
 
@@ -103,11 +121,14 @@ def _chat(codec: TextCodec, job: dict[str, Any]) -> list[int]:
     if codec.render is None:
         raise NoTemplate
     text = codec.render(job["messages"], codec.special_tokens, job["character_limit"])
+    _refuse_too_long(codec, job, text)
     ids: list[int] = codec.tokenizer.encode(text, add_special_tokens=False).ids
     return ids
 
 
 def _encode(codec: TextCodec, job: dict[str, Any]) -> list[list[int]]:
+    for text in job["texts"]:
+        _refuse_too_long(codec, job, text)
     return [
         encoding.ids for encoding in codec.tokenizer.encode_batch_fast(job["texts"], add_special_tokens=True)
     ]

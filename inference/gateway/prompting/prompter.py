@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +14,19 @@ from typing import Any
 
 import msgpack
 
-from inference.gateway.errors import NoChatTemplate, PromptRefused, PromptTooExpensive, ServiceUnavailable
+from inference.gateway.errors import (
+    CallError,
+    NoChatTemplate,
+    PromptRefused,
+    PromptTooExpensive,
+    ServiceUnavailable,
+)
+from inference.gateway.prompting.line import Job, Line
 
 CPU_SECONDS = 5.0
 MEMORY_BYTES = 4 * 2**30
 CHARACTER_LIMIT = 8 * 2**20
-QUEUE_LIMIT = 2_000
-# A version that keeps killing the child is not tried for a while: all versions share the child.
+# A caller whose calls of a version keep killing the child is not served for a while: all share the child.
 OFFENCES_ALLOWED = 3
 QUARANTINE_SECONDS = 60.0
 OFFENDERS_KEPT = 1_000
@@ -37,6 +43,13 @@ class TokenizerMissing(ServiceUnavailable):
         )
 
 
+class PromptTooLong(CallError):
+    """Known by its length alone: its tokens were not counted."""
+
+    code = "context_length_exceeded"
+    message = "This model's maximum context length is {limit} tokens. However, your input has at least {least} tokens."
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
     """What the gateway must know of a tokenizer: token ids lie below `vocabulary`."""
@@ -47,41 +60,37 @@ class TokenizerFacts:
 
 @dataclass(slots=True)
 class Offences:
-    """Which versions killed the child, and when. Bounded."""
+    """Which callers killed the child with which version, and when. Bounded."""
 
-    _times: OrderedDict[str, list[float]] = field(default_factory=OrderedDict)
+    _times: OrderedDict[tuple[str, str], list[float]] = field(default_factory=OrderedDict)
 
-    def record(self, directory: str) -> None:
-        recent = [*self._times.pop(directory, []), time.monotonic()]
-        self._times[directory] = recent[-OFFENCES_ALLOWED:]
+    def record(self, job: Job) -> None:
+        offender = (job.caller, job.directory)
+        recent = [*self._times.pop(offender, []), time.monotonic()]
+        self._times[offender] = recent[-OFFENCES_ALLOWED:]
         if len(self._times) > OFFENDERS_KEPT:
             self._times.popitem(last=False)
 
-    def excludes(self, directory: str) -> bool:
-        times = self._times.get(directory)
+    def excludes(self, caller: str, directory: str) -> bool:
+        times = self._times.get((caller, directory))
         if times is None or len(times) < OFFENCES_ALLOWED:
             return False
         return time.monotonic() - times[0] < QUARANTINE_SECONDS
 
 
 @dataclass(slots=True)
-class Job:
-    directory: str
-    frame: bytes
-    answer: asyncio.Future[Any]
-
-
-@dataclass(slots=True)
 class Prompter:
     """Owned by one event loop. Starts its child on the first job; `close` ends it.
 
-    `cpu_seconds` bounds each job's processor time, `memory_bytes` the child's address space.
+    `cpu_seconds` bounds each job's processor time, `memory_bytes` the child's address space. `caller` says
+    for whom a job is, so that one caller's jobs cannot keep all others waiting. With `most_tokens`, a text that
+    must come to more is refused before it costs anything.
     """
 
     cpu_seconds: float = CPU_SECONDS
     memory_bytes: int = MEMORY_BYTES
     _child: asyncio.subprocess.Process | None = None
-    _jobs: deque[Job] = field(default_factory=deque)
+    _jobs: Line = field(default_factory=Line)
     _reader: asyncio.Task[None] | None = None
     _offences: Offences = field(default_factory=Offences)
     _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -91,23 +100,37 @@ class Prompter:
         """Facts of the tokenizer; loads it into the child, so that the first call finds it there."""
         return TokenizerFacts(**await self._run(directory, {"work": "facts"}))
 
-    async def chat(self, directory: Path, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    async def chat(
+        self,
+        directory: Path,
+        messages: Sequence[Mapping[str, str]],
+        *,
+        caller: str = "",
+        most_tokens: int = 0,
+    ) -> list[int]:
         """Token ids of the rendered messages with the prompt for an answer.
 
-        Raises `NoChatTemplate`, `PromptRefused` (the template's own words) or `PromptTooExpensive`.
+        Raises `NoChatTemplate`, `PromptRefused` (the template's own words), `PromptTooLong` or
+        `PromptTooExpensive`.
         """
         job = {"work": "chat", "messages": messages, "character_limit": CHARACTER_LIMIT}
-        ids: list[int] = await self._run(directory, job)
+        ids: list[int] = await self._run(directory, job | {"most_tokens": most_tokens}, caller=caller)
         return ids
 
-    async def encode(self, directory: Path, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of plain texts, with the special tokens that the tokenizer adds by itself."""
-        ids: list[list[int]] = await self._run(directory, {"work": "encode", "texts": texts})
+    async def encode(
+        self, directory: Path, texts: Sequence[str], *, caller: str = "", most_tokens: int = 0
+    ) -> list[list[int]]:
+        """Token ids of plain texts, with the special tokens that the tokenizer adds by itself.
+
+        Raises `PromptTooLong` or `PromptTooExpensive`.
+        """
+        job = {"work": "encode", "texts": texts, "most_tokens": most_tokens}
+        ids: list[list[int]] = await self._run(directory, job, caller=caller)
         return ids
 
-    async def decode(self, directory: Path, ids: Sequence[int]) -> str:
+    async def decode(self, directory: Path, ids: Sequence[int], *, caller: str = "") -> str:
         """The text of token ids, special tokens left out."""
-        text: str = await self._run(directory, {"work": "decode", "ids": ids})
+        text: str = await self._run(directory, {"work": "decode", "ids": ids}, caller=caller)
         return text
 
     async def close(self) -> None:
@@ -119,22 +142,26 @@ class Prompter:
         if self._reader is not None:
             await self._reader
 
-    async def _run(self, directory: Path, work: dict[str, Any]) -> Any:
+    async def _run(self, directory: Path, work: dict[str, Any], *, caller: str = "") -> Any:
         name = str(directory)
-        if self._offences.excludes(name):
+        if self._offences.excludes(caller, name):
             raise PromptTooExpensive
-        if len(self._jobs) >= QUEUE_LIMIT:
-            raise ServiceUnavailable(
-                reason="Too many prompts wait to be prepared. Please try again.", retry_after=1
-            )
         body = msgpack.packb(work | {"directory": name})
-        job = Job(name, _LENGTH.pack(len(body)) + body, asyncio.get_running_loop().create_future())
-        self._jobs.append(job)
+        answer = asyncio.get_running_loop().create_future()
+        job = Job(directory=name, caller=caller, frame=_LENGTH.pack(len(body)) + body, answer=answer)
+        self._jobs.enter(job)
         if self._child is None:
             await self._start()
         else:
             self._send(job)
-        return _unwrap(await job.answer)
+        await self._drain()
+        return _unwrap(await job.answer, most_tokens=work.get("most_tokens", 0))
+
+    async def _drain(self) -> None:
+        # A child that died gets a successor, to which every job is sent again.
+        with contextlib.suppress(ConnectionError):
+            if self._child is not None and self._child.stdin is not None:
+                await self._child.stdin.drain()
 
     def _send(self, job: Job) -> None:
         if self._child is not None and self._child.stdin is not None:
@@ -161,7 +188,7 @@ class Prompter:
             while True:
                 head = await child.stdout.readexactly(_LENGTH.size)
                 body = await child.stdout.readexactly(_LENGTH.unpack(head)[0])
-                job = self._jobs.popleft()
+                job = self._jobs.leave()
                 if not job.answer.done():
                     job.answer.set_result(msgpack.unpackb(body))
         await child.wait()
@@ -175,17 +202,19 @@ class Prompter:
                 job.answer.cancel()
             return
         if self._jobs:
-            culprit = self._jobs.popleft()
-            self._offences.record(culprit.directory)
+            culprit = self._jobs.leave()
+            self._offences.record(culprit)
             if not culprit.answer.done():
                 culprit.answer.set_exception(PromptTooExpensive())
         if self._jobs:
             await self._start()
 
 
-def _unwrap(answer: dict[str, Any]) -> Any:
+def _unwrap(answer: dict[str, Any], *, most_tokens: int) -> Any:
     if "ok" in answer:
         return answer["ok"]
+    if answer["error"] == "too_long":
+        raise PromptTooLong(limit=most_tokens, least=answer["reason"])
     if answer["error"] == "no_template":
         raise NoChatTemplate
     if answer["error"] == "missing":

@@ -6,20 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
 from inference.gateway.prompting.templates import compile_template
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+# Four code points at most become one in this normal form: a Greek vowel and three marks.
+NFC_SHRINKS = 4
+
 
 @dataclass(frozen=True, slots=True)
 class TextCodec:
-    """`render` is None where the version has no chat template."""
+    """`render` is None where the version has no chat template. A token stands for at most `longest_token`
+    characters; 0 where that cannot be known.
+    """
 
     tokenizer: Tokenizer
     special_tokens: Mapping[str, str]
     render: Callable[..., str] | None
+    longest_token: int
 
 
 def read_codec(directory: Path) -> TextCodec:
@@ -39,7 +45,33 @@ def read_codec(directory: Path) -> TextCodec:
     special_tokens = _special_tokens(config, _read_json(directory / "special_tokens_map.json"))
     _add_missing(tokenizer, special_tokens)
     source = _template_source(directory, config)
-    return TextCodec(tokenizer, special_tokens, compile_template(source) if source else None)
+    render = compile_template(source) if source else None
+    return TextCodec(tokenizer, special_tokens, render, _longest_token(tokenizer))
+
+
+def _longest_token(tokenizer: Tokenizer) -> int:
+    """The most characters that one token stands for; 0 for kinds of tokenizers that may drop characters, or
+    stand one token for a word of any length.
+    """
+    vocabulary = tokenizer.get_vocab()
+    added = tokenizer.get_added_tokens_decoder().values()
+    if not isinstance(tokenizer.model, models.BPE) or any(token.lstrip or token.rstrip for token in added):
+        return 0
+    if not _keeps_all_bytes(tokenizer) or not vocabulary.keys() >= set(pre_tokenizers.ByteLevel.alphabet()):
+        return 0
+    # A token is spelt with one character per byte, and no character has less than one byte.
+    longest = max(map(len, vocabulary))
+    return longest * (1 if tokenizer.normalizer is None else NFC_SHRINKS)
+
+
+def _keeps_all_bytes(tokenizer: Tokenizer) -> bool:
+    if not isinstance(tokenizer.normalizer, normalizers.NFC | None):
+        return False
+    step = json.loads(tokenizer.pre_tokenizer.__getstate__()) if tokenizer.pre_tokenizer else {}
+    steps = step.get("pretokenizers", [step])
+    *before, last = steps
+    splits = all(step.get("type") == "Split" and step["behavior"] != "Removed" for step in before)
+    return splits and last.get("type") == "ByteLevel"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

