@@ -95,3 +95,25 @@ def write_bert(directory: Path, *, seed: int = 0) -> Path:
         "---\nlicense: apache-2.0\npipeline_tag: feature-extraction\n---\n\n# Tiny embeddings\n"
     )
     return directory
+
+
+def write_vit(directory: Path, *, labels: list[str], seed: int = 0) -> Path:
+    """An image-classification version for RGB images of 32 by 32."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification
+
+    directory.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
+    config = ViTConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, image_size=32, patch_size=8,
+        id2label=dict(enumerate(labels)), label2id={label: index for index, label in enumerate(labels)},
+    )  # fmt: skip
+    ViTForImageClassification(config).eval().save_pretrained(directory, safe_serialization=True)
+    settings = {
+        "do_resize": True, "size": {"height": 32, "width": 32}, "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "ViTImageProcessor",
+    }  # fmt: skip
+    (directory / "preprocessor_config.json").write_text(json.dumps(settings))
+    (directory / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# Tiny eye\n")
+    return directory
