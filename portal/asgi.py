@@ -21,8 +21,12 @@ def compose() -> ASGIApp:
     from django.core.asgi import get_asgi_application
 
     from inference.gateway.app import create
+    from marketplace.uploads import MAX_CHUNK_BYTES
+    from portal.kit.bodies import LimitedBodies
 
-    return beside(create(), cast("ASGIApp", get_asgi_application()))
+    # The largest body that any page or the control API takes is a chunk of an upload; forms are far smaller.
+    pages = LimitedBodies(cast("ASGIApp", get_asgi_application()), most=MAX_CHUNK_BYTES + 2**20)
+    return beside(create(), pages)
 
 
 def beside(data_plane: ASGIApp, pages: ASGIApp) -> ASGIApp:
