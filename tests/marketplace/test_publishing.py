@@ -124,7 +124,7 @@ def test_what_the_database_cannot_hold_is_cleaned(cast: Cast, listing: Listing, 
     assert (listing.licence, listing.card) == ("m\ufffdt", "Text\ufffd.")
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_simultaneous_versions_get_their_own_numbers(cast: Cast, listing: Listing, model: Path) -> None:
     sent = []
     for number in range(4):

@@ -63,7 +63,7 @@ def test_storing_again_counts_as_stored_now(home: Path) -> None:
     assert weights.reclaim(clock.now()) == 1
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_a_store_during_the_sweep_is_seen(home: Path) -> None:
     store()
     age(home)

@@ -64,7 +64,7 @@ def test_one_subscription_a_listing(cast: Cast, live: Listing, plan: Plan, buyer
         subscribing.subscribe(buyer, paid(live, cast), by=cast.outsider)
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_of_simultaneous_subscriptions_one_lives(cast: Cast, plan: Plan, buyer: Organisation) -> None:
     outcomes: list[str] = []
     barrier = threading.Barrier(8)

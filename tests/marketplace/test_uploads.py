@@ -280,7 +280,7 @@ def test_an_outsider_sees_no_upload(cast: Cast, begin: Begin) -> None:
         uploads.find(upload.pk, by=cast.outsider)
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_of_simultaneous_chunks_one_counts(begin: Begin) -> None:
     upload = begin(one(b"01234567"))
     outcomes: list[str] = []

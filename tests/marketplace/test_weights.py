@@ -87,7 +87,7 @@ def test_knowing_a_digest_is_not_enough(home: Path) -> None:
         weights.store(BytesIO(b""), size=len(CONTENT), sha256=SHA256)
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 def test_many_store_the_same_content_at_once(home: Path) -> None:
     problems: list[BaseException] = []
 
