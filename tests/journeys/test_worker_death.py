@@ -90,6 +90,19 @@ def another_worker(stack: Stack) -> Iterator["subprocess.Popen[bytes]"]:
         worker.wait(60)
 
 
+def await_load(client: "redis.Redis[bytes]", process: "subprocess.Popen[bytes]") -> None:
+    """Until that worker says that calls run on it."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        leases = filter(None, map(client.get, client.scan_iter(protocol.worker_key("*"), count=1000)))
+        states = [protocol.read_worker_state(lease) for lease in leases]
+        mine = [state for state in states if state.pid == process.pid]
+        if any(replica.busy for state in mine for replica in state.replicas):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker has had no call in a minute")
+
+
 def stream(person: Person, model: str, *, tokens: int):
     return person.client().chat.completions.create(
         model=model, messages=STORY, max_tokens=tokens, temperature=0, stream=True
@@ -146,15 +159,24 @@ def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Perso
 
 
 def test_a_worker_that_is_told_to_stop_drops_no_call(market: Market, reader: Person) -> None:
-    with another_worker(market.stack) as second, ThreadPoolExecutor(48) as pool:
+    subscribe(reader, market.slow, "standard")
+    leases = redis.Redis.from_url(services(market.stack)["REDIS_URL"])
+    enough = threading.Event()
+    with another_worker(market.stack) as second, ThreadPoolExecutor(200) as pool:
         client = reader.client()
 
-        def call(_: int) -> int:
-            answer = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=150)
-            return answer.usage.completion_tokens
+        def call_on(_: int) -> list[int]:
+            answers = []
+            while not enough.is_set():
+                answer = client.chat.completions.create(model=market.slow, messages=STORY, max_tokens=25)
+                answers.append(answer.usage.completion_tokens)
+            return answers
 
-        load = [pool.submit(call, index) for index in range(96)]
-        time.sleep(1.0)
-        threading.Thread(target=second.terminate).start()
-        assert [future.result() for future in load] == [150] * 96
+        load = [pool.submit(call_on, index) for index in range(200)]
+        try:
+            await_load(leases, second)
+            second.terminate()
+        finally:
+            enough.set()
+        assert {tokens for future in load for tokens in future.result()} == {25}
         assert second.wait(60) == 0
