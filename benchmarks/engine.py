@@ -1,10 +1,12 @@
 """The text engine against plain transformers: tokens per second on one core, by prompt length and concurrency.
 
 A random Llama of 5.4 million parameters (6 layers, 256 wide) answers every prompt with 64 tokens, greedily.
-Ours is the engine itself, streaming every token to a sink. Its peers, on the same core with one thread each:
+Like is measured against like, on the same core with one thread each:
 
-- one padded `generate()` batch, to which all prompts are known from the start;
-- `transformers serve` through HTTP, with and without continuous batching, in an environment of its own.
+- the engine itself, streaming every token to a sink, against one padded `generate()` batch, to which all prompts
+  are known from the start;
+- Mercato through `/v1/completions` (web process, worker, Redis and Postgres all on that core; keys, holds and
+  metering on) against `transformers serve` through HTTP, with and without continuous batching.
 
 Engine and `generate()` take turns over several rounds and the best round of each counts, so that a busy
 neighbour on the machine favours none.
@@ -16,7 +18,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
@@ -26,7 +28,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks import serve_peer
+from benchmarks import serve_peer, site
 from inference.engines.base import Chunk, GenerateRequest, Manifest, Sampling
 from inference.engines.text.engine import TextEngine
 
@@ -66,26 +68,28 @@ def run(quick: bool) -> list[dict[str, Any]]:
     lengths = (48,) if quick else (48, 384)
     with tempfile.TemporaryDirectory() as folder, _one_core() as core:
         directory = write_model(Path(folder))
-        rates = _measure_here(directory, lengths, rounds=2 if quick else 4)
+        alone = _measure_here(directory, lengths, rounds=2 if quick else 4)
+        with site.shop(directory) as shop, site.worker(shop, core=core), site.web(shop, core=core) as target:
+            mine = _measure_served(target.url, shop.model, lengths, headers=target.headers)
+        served = {}
         for peer, options in serve_peer.VARIANTS.items():
             with serve_peer.serve(directory, core=core, options=options) as url:
-                for length in lengths:
-                    for count in CONCURRENCY:
-                        texts = [_spell(prompt) for prompt in make_prompts(length, count, seed=9)]
-                        rate = serve_peer.measure(url, str(directory), texts, answer=ANSWER)
-                        rates[length, count][peer] = rate
-    return [
-        row(length, count, ours=each["ours"], peer=peer, theirs=rate)
-        for (length, count), each in rates.items()
-        for peer, rate in each.items()
-        if peer != "ours"
+                served[peer] = _measure_served(url, str(directory), lengths)
+    rows = [
+        row("engine", length, count, ours=each["ours"], peer=PADDED, theirs=each[PADDED])
+        for (length, count), each in alone.items()
+    ]
+    return rows + [
+        row("serve", length, count, ours=mine[length, count], peer=peer, theirs=rate)
+        for peer, rates in served.items()
+        for (length, count), rate in rates.items()
     ]
 
 
-def row(length: int, count: int, *, ours: float, peer: str, theirs: float) -> dict[str, Any]:
-    """A line of the results."""
+def row(what: str, length: int, count: int, *, ours: float, peer: str, theirs: float) -> dict[str, Any]:
+    """A line of the results. `what` is "engine", or "serve" for the way through HTTP."""
     return {
-        "name": f"engine.tokens_per_s.p{length}.c{count}",
+        "name": f"{what}.tokens_per_s.p{length}.c{count}",
         "value": round(ours, 1),
         "unit": "tok/s",
         "peer": peer,
@@ -120,6 +124,8 @@ def write_model(directory: Path) -> Path:
     tokenizer.save(str(directory / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "w0", "model_max_length": CONTEXT}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    card = "---\nlicense: apache-2.0\npipeline_tag: text-generation\n---\n# Random weights\n"
+    (directory / "README.md").write_text(card)
     return directory
 
 
@@ -174,6 +180,22 @@ def _measure_here(
                         best["ours"], best[PADDED] = max(best["ours"], ours), max(best[PADDED], padded)
     finally:
         engine.close(drain=False, timeout=10)
+    return rates
+
+
+def _measure_served(
+    url: str, model: str, lengths: Sequence[int], *, headers: Mapping[str, str] | None = None
+) -> dict[tuple[int, int], float]:
+    """The better of two bursts for every length and concurrency."""
+    rates = {}
+    for length in lengths:
+        for count in CONCURRENCY:
+            bursts = [
+                [_spell(prompt) for prompt in make_prompts(length, count, seed=seed)] for seed in (8, 9)
+            ]
+            rates[length, count] = max(
+                serve_peer.measure(url, model, texts, answer=ANSWER, headers=headers) for texts in bursts
+            )
     return rates
 
 

@@ -11,19 +11,15 @@ millisecond, for ours the worker's.
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks import gateway_peers, load
+from benchmarks import gateway_peers, load, site
 from benchmarks.load import Load
-from benchmarks.processes import ROOT, Target, free_port, processor_seconds, running
-from portal import embedded
+from benchmarks.processes import Target, free_port, processor_seconds, running
 
 COMMAND = "python -m benchmarks.gateway"
 CONCURRENCY = 64
@@ -135,32 +131,16 @@ def upstream(*, core: int) -> Iterator[str]:
 @contextmanager
 def ours(*, server: int, other: int) -> Iterator[tuple[Target, str]]:
     """Our web process on one core; Redis, Postgres and a worker without a model on the other."""
-    with tempfile.TemporaryDirectory(prefix="mercato-bench-") as folder:
-        home = Path(folder) / "home"
-        with embedded.running(home, database_url=None, redis_url=None, durable=True) as services:
-            environment = {
-                "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "MERCATO_HOME": str(home),
-                "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING",
-            }  # fmt: skip
-            filled = subprocess.run(
-                [sys.executable, "-m", "benchmarks.gateway_shop", folder], cwd=ROOT, env=os.environ | environment,
-                capture_output=True, text=True, check=True,
-            )  # fmt: skip
-            shop = json.loads(filled.stdout.splitlines()[-1])
-            port = free_port()
-            web = [
-                sys.executable, "-m", "uvicorn", "portal.asgi:application", f"--port={port}", "--no-access-log",
-                "--log-level=warning",
-            ]  # fmt: skip
-            worker = [sys.executable, "-m", "benchmarks.stand_in", shop["version"]]
-            with (
-                running(worker, core=other, environment=environment),
-                running(
-                    web, core=server, environment=environment, ready=f"http://127.0.0.1:{port}/v1/models"
-                ) as pid,
-            ):
-                headers = {"Authorization": f"Bearer {shop['key']}"}
-                yield Target(f"http://127.0.0.1:{port}/v1/chat/completions", headers, pid), shop["model"]
+    with (
+        site.shop() as shop,
+        running(
+            [sys.executable, "-m", "benchmarks.stand_in", shop.version],
+            core=other,
+            environment=shop.environment,
+        ),
+        site.web(shop, core=server) as target,
+    ):
+        yield replace(target, url=f"{target.url}/v1/chat/completions"), shop.model
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`transformers serve` as a peer: its own environment, its own process, measured through HTTP."""
+"""`transformers serve` as a peer: its own environment, its own process, measured through HTTP as Mercato is."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ import sys
 import sysconfig
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -72,23 +72,27 @@ def serve(directory: Path, *, core: int, options: Sequence[str]) -> Iterator[str
             process.wait()
 
 
-def measure(url: str, model: str, prompts: Sequence[str], *, answer: int) -> float:
+def measure(
+    url: str, model: str, prompts: Sequence[str], *, answer: int, headers: Mapping[str, str] | None = None
+) -> float:
     """Tokens per second over one burst of all prompts, after a small one to warm up."""
     # The client must not take the server's core, nor be counted by its own.
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(range(os.cpu_count() or 1)))
     try:
-        asyncio.run(_ask_all(url, model, prompts[:2], answer=8))
+        asyncio.run(_ask_all(url, model, prompts[:2], answer=8, headers=headers))
         started = time.perf_counter()
-        asyncio.run(_ask_all(url, model, prompts, answer=answer))
+        asyncio.run(_ask_all(url, model, prompts, answer=answer, headers=headers))
         return len(prompts) * answer / (time.perf_counter() - started)
     finally:
         os.sched_setaffinity(0, cores)
 
 
-async def _ask_all(url: str, model: str, prompts: Sequence[str], *, answer: int) -> None:
+async def _ask_all(
+    url: str, model: str, prompts: Sequence[str], *, answer: int, headers: Mapping[str, str] | None
+) -> None:
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(timeout=600, limits=limits) as client:
+    async with httpx.AsyncClient(timeout=600, limits=limits, headers=headers) as client:
         await asyncio.gather(*(_ask(client, url, model, prompt, answer=answer) for prompt in prompts))
 
 
@@ -98,7 +102,7 @@ async def _ask(client: httpx.AsyncClient, url: str, model: str, prompt: str, *, 
     response.raise_for_status()
     made = response.json()["usage"]["completion_tokens"]
     if made != answer:
-        raise RuntimeError(f"the peer made {made} tokens instead of {answer}")
+        raise RuntimeError(f"{url} made {made} tokens instead of {answer}")
 
 
 def _await_health(process: "subprocess.Popen[bytes]", url: str) -> None:

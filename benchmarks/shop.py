@@ -7,7 +7,10 @@ from pathlib import Path
 
 
 def main() -> None:
-    """`python -m benchmarks.gateway_shop FOLDER`, with the services' URLs in the environment."""
+    """`python -m benchmarks.shop FOLDER`, with the services' URLs in the environment.
+
+    A folder that does not exist is filled with a tiny model.
+    """
     import django
 
     django.setup()
@@ -17,8 +20,8 @@ def main() -> None:
     print(json.dumps(fill(Path(sys.argv[1]))))
 
 
-def fill(folder: Path) -> dict[str, str]:
-    """A tiny published model, subscribed to on a plan with prices and limits; `{"model", "version", "key"}`."""
+def fill(directory: Path) -> dict[str, str]:
+    """A published text model, subscribed to on a plan with prices and limits; `{"model", "version", "key"}`."""
     from marketplace import pricing, publishing, subscribing
     from marketplace.models import Plan
     from portal.accounts import api_keys, membership
@@ -30,7 +33,9 @@ def fill(folder: Path) -> dict[str, str]:
     listing = publishing.create_listing(
         organisation, by=user, slug="tiny", name="Tiny", task="text-generation"
     )
-    version = publishing.add_version(listing, by=user, files=store(write_llama(folder / "tiny")))
+    version = publishing.add_version(
+        listing, by=user, files=store(directory if directory.exists() else write_llama(directory))
+    )
     publishing.record_trial(version.pk, ok=True)
     plan = pricing.create_plan(
         listing, by=user, kind=Plan.Kind.PAID, name="Paid", slug="paid", requests_per_minute=100_000_000,
