@@ -23,12 +23,13 @@ class TooManyPrompts(CallError):
 
 @dataclass(slots=True, kw_only=True)
 class Job:
-    """`directory` holds the tokenizer, `caller` is who asks."""
+    """`directory` holds the tokenizer, `caller` is who asks. `deaths` counts children that ended at this job."""
 
     directory: str
     caller: str
     frame: bytes
     answer: asyncio.Future[Any]
+    deaths: int = 0
 
 
 @dataclass(slots=True)
@@ -45,6 +46,11 @@ class Line:
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs)
+
+    @property
+    def first(self) -> Job:
+        """The job that the child is at, or will be."""
+        return self._jobs[0]
 
     def enter(self, job: Job) -> None:
         """Raises `TooManyPrompts` or `ServiceUnavailable`. A caller of whom nothing waits may bring any size."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import struct
 import sys
 import time
@@ -29,6 +30,12 @@ CHARACTER_LIMIT = 8 * 2**20
 # A caller whose calls of a version keep killing the child is not served for a while: all share the child.
 OFFENCES_ALLOWED = 3
 QUARANTINE_SECONDS = 60.0
+# Deaths that the job at hand has brought about: its timers, and crashes of native code.
+OWN_DEATHS = {
+    -number for number in (signal.SIGPROF, signal.SIGALRM, signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+}
+# Any other death, such as by the kernel for want of memory, may be chance once.
+DEATHS_ALLOWED = 1
 OFFENDERS_KEPT = 1_000
 _LENGTH = struct.Struct("<I")
 _PROJECT = Path(__file__).resolve().parents[3]
@@ -191,23 +198,30 @@ class Prompter:
                 job = self._jobs.leave()
                 if not job.answer.done():
                     job.answer.set_result(msgpack.unpackb(body))
-        await child.wait()
-        await self._replace()
+        await self._replace(await child.wait())
 
-    async def _replace(self) -> None:
-        """The child died: blame the job that it was at, and give the others to a new one."""
+    async def _replace(self, status: int) -> None:
+        """The child died: end the job that killed it, and give the others to a new one.
+
+        The first of the line may also have come when the child was dead already, or be a victim itself.
+        """
         self._child = None
         if self._closed:
             for job in self._jobs:
                 job.answer.cancel()
             return
         if self._jobs:
-            culprit = self._jobs.leave()
-            self._offences.record(culprit)
-            if not culprit.answer.done():
-                culprit.answer.set_exception(PromptTooExpensive())
+            first = self._jobs.first
+            first.deaths += 1
+            if status in OWN_DEATHS or first.deaths > DEATHS_ALLOWED:
+                self._convict(self._jobs.leave())
         if self._jobs:
             await self._start()
+
+    def _convict(self, culprit: Job) -> None:
+        self._offences.record(culprit)
+        if not culprit.answer.done():
+            culprit.answer.set_exception(PromptTooExpensive())
 
 
 def _unwrap(answer: dict[str, Any], *, most_tokens: int) -> Any:
