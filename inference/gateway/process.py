@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # How long a stopping process waits for the ends of calls whose clients have gone.
 LINGER_SECONDS = 10.0
+CANCEL_AGAIN_SECONDS = 0.5
 
 
 class GatewayProcess:
@@ -57,9 +58,7 @@ class GatewayProcess:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
                 await self._end_calls()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._end_tasks()
         await self.prompter.close()
         await asyncio.to_thread(self.identifier.close)
         self.admission.close()
@@ -75,6 +74,14 @@ class GatewayProcess:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _end_tasks(self) -> None:
+        # Before Python 3.12 `asyncio.wait_for`, in which the Redis client writes, loses a cancellation that
+        # meets its end; so it is said until it is heard.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_SECONDS)
 
     async def _end_calls(self) -> None:
         for call in list(self.relay.calls.values()):
