@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 class Publisher(Protocol):
     """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown, and raises
-    `Overloaded`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
+    as `waiting.enter`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
     """
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
@@ -39,7 +39,7 @@ class Dispatcher:
         self._reply = reply
 
     async def send(self, call: Call, *, kind: Any, body: dict[str, Any]) -> None:
-        """Dispatch a call once. Raises `Overloaded` if too much waits; then no worker will run it."""
+        """Dispatch a call once. Raises as `waiting.enter` if too much waits; then no worker will run it."""
         payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
         await self._publisher.publish(call, packed=pack(payload))
 
@@ -75,9 +75,7 @@ class RedisPublisher:
         message = self._template.message(call.hex, queue)
         if packed is None:
             return int(await self._run("LPUSH", queue, message))
-        return await waiting.enter(
-            self._run, request=call.hex, version=call.version, packed=packed, message=message
-        )
+        return await waiting.enter(self._run, call, packed=packed, message=message)
 
     async def _run(self, *command: Any) -> Any:
         return (await self._commands.run(command))[0]
@@ -91,8 +89,7 @@ class CeleryPublisher:
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         if packed is not None:
-            run = self._client.execute_command
-            await waiting.enter(run, request=call.hex, version=call.version, packed=packed)
+            await waiting.enter(self._client.execute_command, call, packed=packed)
         queue = queue_name(call.version)
         await asyncio.to_thread(app.send_task, RUN_TASK, args=(call.hex,), queue=queue, ignore_result=True)
         return 0
