@@ -5,8 +5,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 from billing.credit import settlement
 from inference.gateway import ending
 from inference.gateway.call import Call
@@ -18,6 +16,7 @@ from inference.protocol import (
     control_stream,
     load_error_key,
 )
+from portal.kit.redis import is_passing
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -49,10 +48,11 @@ class Watch:
         while True:
             try:
                 await self.look()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("calls cannot be looked after: %s", error)
-            except Exception:
-                log.exception("a look after the calls failed")
+            except Exception as error:
+                if is_passing(error):
+                    log.warning("calls cannot be looked after: %s", error)
+                else:
+                    log.exception("a look after the calls failed")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -67,12 +67,13 @@ class Watch:
                 await ending.give_up(process, call, WorkerLost(retry_after=1))
             elif call.hold_lost:
                 await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
+        # First what keeps calls alive: a Redis that is full refuses what comes after.
+        await self._see_to_leases(calls)
+        await self._end_overdue(calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         for call in waiting if lost else await self._find_lost(waiting):
             await process.dispatcher.send_again(call)
         await self._see_to_cold(waiting)
-        await self._end_overdue(calls)
-        await self._see_to_leases(calls)
 
     async def _find_lost(self, waiting: list[Call]) -> list[Call]:
         """Calls that should long have begun, as their queue is empty and a replica idle: their messages died
