@@ -7,8 +7,10 @@ in a thread.
 
 import asyncio
 import base64
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import orjson
 
@@ -17,6 +19,7 @@ from inference.gateway.call import Call
 from inference.gateway.commands import SharedCommands
 from inference.protocol import RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
 from portal.celery import app
+from portal.kit import ids
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -48,11 +51,15 @@ class Dispatcher:
         if not await self._client.exists(payload_key(call.hex)):
             return False
         await self._publisher.publish(call, packed=None)
+        call.sent = time.monotonic()
         return True
 
-    async def is_queue_empty(self, version: str) -> bool:
-        """Whether no message waits for a version. A broker that is not this Redis always seems empty."""
-        return not await self._client.exists(queue_name(version))
+    async def find_next(self, version: str) -> float | None:
+        """When the call was admitted whose message is the next to be fetched from a version's queue, in unix
+        seconds; None if none waits. A broker that is not this Redis always seems empty.
+        """
+        message: Any = await self._client.lindex(queue_name(version), -1)
+        return None if message is None else ids.born(UUID(hex=_request_in(message))).timestamp()
 
     async def withdraw(self, call: Call) -> bool:
         """Take a call back; False if a worker has begun it."""
@@ -98,6 +105,13 @@ class CeleryPublisher:
 def new_publisher(client: "Redis", *, commands: SharedCommands, broker_url: str, redis_url: str) -> Publisher:
     """The quick way where the broker is our Redis, Celery's own way for every other broker."""
     return RedisPublisher(commands) if broker_url == redis_url else CeleryPublisher(client)
+
+
+def _request_in(message: bytes) -> str:
+    """The argument of the message, whoever wrote it."""
+    body = base64.b64decode(orjson.loads(message)["body"])
+    request: str = orjson.loads(body)[0][0]
+    return request
 
 
 class _MessageTemplate:
