@@ -1,14 +1,16 @@
-"""Versions that lie in a folder of this machine: looked at, then stored."""
+"""Versions that lie in a folder of this machine: looked at, then uploaded from here."""
 
 import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from marketplace import validation, weights
-from marketplace.publishing import Files
+from marketplace import uploads, validation
+from marketplace.models import Listing, Version
+from marketplace.uploads import Declared
 from marketplace.validation import Report, local_file
 from marketplace.validation.report import Finding, error
+from portal.accounts.models import User
 
 BLOCK_BYTES = 2**20
 
@@ -27,16 +29,32 @@ def examine(folder: Path, *, task: str | None) -> Report:
     )
 
 
-def store(folder: Path, report: Report) -> Files:
-    """Put the files that `report` keeps into the weights storage."""
-    files = {}
-    for name in report.kept:
-        path = folder / name
-        size, sha256 = path.stat().st_size, _digest(path)
-        with path.open("rb") as stream:
-            weights.store(stream, size=size, sha256=sha256)
-        files[name] = (sha256, size)
-    return files
+def size_of(folder: Path, report: Report) -> int:
+    """Bytes of the files that `report` keeps."""
+    return sum((folder / name).stat().st_size for name in report.kept)
+
+
+def release(folder: Path, report: Report, *, listing: Listing, by: User, notes: str = "") -> Version:
+    """Make the files that `report` keeps the listing's next version, through an upload like everyone's: so
+    their bytes are granted before the first is stored. Raises as `uploads.begin` and `uploads.complete`.
+    """
+    upload = uploads.begin(listing, by=by, files=_declare(folder, report), notes=notes)
+    try:
+        for file in uploads.missing(upload):
+            with (folder / file.path).open("rb") as stream:
+                uploads.put(upload, file.path, stream)
+        return uploads.complete(upload, by=by)
+    except BaseException:
+        # Nobody will go on with it, and until it expires it would count as kept.
+        uploads.discard(upload)
+        raise
+
+
+def _declare(folder: Path, report: Report) -> list[Declared]:
+    paths = {name: folder / name for name in report.kept}
+    return [
+        {"path": name, "size": path.stat().st_size, "sha256": _digest(path)} for name, path in paths.items()
+    ]
 
 
 def _walk(folder: Path) -> Iterator[Path]:

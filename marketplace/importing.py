@@ -2,41 +2,64 @@
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import httpx2
-from django.conf import settings
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from marketplace.errors import HubUnusable
 from marketplace.validation.files import check_names
 
+_PROBLEMS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
 
-def fetch(repository: str, *, into: Path, revision: str | None = None, allow: Sequence[str] = ()) -> str:
-    """Download those files of `owner/name` that a version may have and that match a pattern of `allow`.
 
-    Returns the commit that was fetched. Code, pickles and oversized files are never downloaded. The hub is
-    the one that `HF_ENDPOINT` names. Raises `HubUnusable`.
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Files of a hub's repository at one commit: bytes by path, as the hub says."""
+
+    repository: str
+    commit: str
+    sizes: Mapping[str, int]
+
+    @property
+    def size(self) -> int:
+        return sum(self.sizes.values())
+
+
+def look(repository: str, *, revision: str | None = None, allow: Sequence[str] = ()) -> Found:
+    """Those files of `owner/name` that a version may have and that match a pattern of `allow`: no code, no
+    pickles. The hub is the one that `HF_ENDPOINT` names. Raises `HubUnusable`.
     """
-    endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
-        found = HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
-        sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
-        wanted = _choose(repository, sizes, allow)
+        found = HfApi(endpoint=_endpoint()).model_info(repository, revision=revision, files_metadata=True)
+    except _PROBLEMS as problem:
+        raise HubUnusable(repository=repository, reason=_explain(problem)) from problem
+    sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
+    wanted = _choose(repository, sizes, allow)
+    return Found(repository=repository, commit=found.sha or "", sizes={name: sizes[name] for name in wanted})
+
+
+def fetch(found: Found, *, into: Path) -> None:
+    """Download what was found, and nothing else. Raises `HubUnusable`."""
+    try:
         snapshot_download(
-            repository,
-            revision=found.sha,
+            found.repository,
+            revision=found.commit or None,
             local_dir=into,
-            allow_patterns=[glob.escape(name) for name in wanted],
-            endpoint=endpoint,
+            allow_patterns=[glob.escape(name) for name in found.sizes],
+            endpoint=_endpoint(),
             max_workers=2,
         )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError) as problem:
-        raise HubUnusable(repository=repository, reason=_explain(problem)) from problem
-    return found.sha or ""
+    except _PROBLEMS as problem:
+        raise HubUnusable(repository=found.repository, reason=_explain(problem)) from problem
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
 
 
 def _choose(repository: str, sizes: dict[str, int], allow: Sequence[str]) -> list[str]:
@@ -44,10 +67,6 @@ def _choose(repository: str, sizes: dict[str, int], allow: Sequence[str]) -> lis
     wanted = [name for name in kept if not allow or any(fnmatchcase(name, pattern) for pattern in allow)]
     if not wanted:
         raise HubUnusable(repository=repository, reason="it has no files that a version may have.")
-    total = sum(sizes[name] for name in wanted)
-    if total > settings.UPLOAD_LIMIT_BYTES:
-        reason = f"its {total} bytes are more than the {settings.UPLOAD_LIMIT_BYTES} that are taken."
-        raise HubUnusable(repository=repository, reason=reason)
     return wanted
 
 

@@ -1,16 +1,21 @@
-"""How many bytes of weights an organisation may keep here."""
+"""How many bytes a version may have, and how many an organisation may keep here."""
 
 from django.conf import settings
 from django.db.models import Sum
 
-from marketplace.errors import QuotaExceeded
+from marketplace.errors import QuotaExceeded, UploadRefused
 from marketplace.models import Upload, UploadFile, VersionFile
 from portal.accounts.models import Organisation
 from portal.kit import clock
 
 
 def require_room(organisation: Organisation, *, size: int) -> None:
-    """Raises `QuotaExceeded` if `size` more bytes would be more than the organisation may keep."""
+    """Raises `UploadRefused` if `size` bytes are more than a version may have, and `QuotaExceeded` if the
+    organisation may not keep so many more.
+    """
+    if size > settings.UPLOAD_LIMIT_BYTES:
+        reason = f"{size} bytes are more than the {settings.UPLOAD_LIMIT_BYTES} that a version may have."
+        raise UploadRefused(reason=reason, findings=[])
     kept, limit = kept_bytes(organisation), settings.ORGANISATION_QUOTA_BYTES
     if kept + size > limit:
         raise QuotaExceeded(organisation=organisation.name, kept=kept, size=size, limit=limit)

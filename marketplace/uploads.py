@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import IO, TypedDict, cast
 from uuid import UUID
 
-from django.conf import settings
 from django.core.files.base import ContentFile
 from django.db import transaction
 
@@ -49,7 +48,7 @@ class Declared(TypedDict):
 def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str = "") -> Upload:
     """An upload of those of `files` that a version may have; the others need not be sent.
 
-    Raises `UploadRefused`, with findings, for files that no version may have, or `QuotaExceeded`.
+    Raises `UploadRefused`, with findings, for files that no version may have, and as `quota.require_room`.
     """
     membership.require(by, listing.organisation, "publish")
     wanted = _check_declared(files)
@@ -79,10 +78,6 @@ def _check_declared(files: Sequence[Declared]) -> list[Declared]:
     if wrong := [finding for finding in findings if finding.severity == "error"]:
         reason = f"{wrong[0].file}: {wrong[0].message} {wrong[0].remedy}".strip()
         raise UploadRefused(reason=reason, findings=[finding.to_json() for finding in wrong])
-    total = sum(by_path[path]["size"] for path in kept)
-    if total > settings.UPLOAD_LIMIT_BYTES:
-        reason = f"{total} bytes are more than the {settings.UPLOAD_LIMIT_BYTES} that are taken."
-        raise UploadRefused(reason=reason, findings=[])
     return [by_path[path] for path in kept]
 
 
@@ -154,6 +149,15 @@ def _finish_file(file: UploadFile) -> None:
         raise problem
 
 
+def put(upload: Upload, path: str, stream: IO[bytes]) -> None:
+    """Store a whole file that is at hand, instead of sending chunks. Raises if it is not what was declared."""
+    with transaction.atomic():
+        file = _lock_file(upload, path)
+        weights.store(stream, size=file.size, sha256=file.sha256)
+        file.received, file.stored = file.size, True
+        file.save(update_fields=["received", "stored"])
+
+
 def missing(upload: Upload) -> list[UploadFile]:
     """The files that are not stored yet."""
     return list(upload.files.filter(stored=False).order_by("path"))
@@ -199,11 +203,16 @@ def sweep(now: datetime) -> int:
     expired = Upload.objects.filter(expires_at__lte=now, version=None)
     count = 0
     for upload in expired:
-        for file in upload.files.all():
-            _delete_pieces(file)
-        upload.delete()
+        discard(upload)
         count += 1
     return count
+
+
+def discard(upload: Upload) -> None:
+    """Forget an upload and what it has received; a version that it has become stays."""
+    for file in upload.files.all():
+        _delete_pieces(file)
+    upload.delete()
 
 
 def _folder(file: UploadFile) -> str:

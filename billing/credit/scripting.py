@@ -12,6 +12,8 @@ from redis.asyncio.client import Pipeline as AsyncPipeline
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
+from portal.kit.redis import EVEN_IF_FULL
+
 _TEXTS = Path(__file__).with_name("scripts")
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "admission": ("run", "rating", "lease", "admission"),
@@ -24,12 +26,15 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "attaching": ("attaching",),
     "leaving": ("leaving",),
 }
+# They end calls and keep them alive; all others are refused by a Redis that is full, before they wrote anything.
+_EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching"})
 
 
 @cache
 def text(name: str) -> str:
     """A script with the parts that it builds on."""
-    return "\n".join((_TEXTS / f"{part}.lua").read_text() for part in _PARTS[name])
+    parts = "\n".join((_TEXTS / f"{part}.lua").read_text() for part in _PARTS[name])
+    return EVEN_IF_FULL + parts if name in _EVEN_IF_FULL else parts
 
 
 @cache

@@ -63,8 +63,10 @@ def _add_version(
         connection.close()
         product.find_build()(building, progress=teller.follow, cancelled=cancelled)
         building.rename(directory)
-    files = folders.store(directory, folders.examine(directory, task=product.task))
-    return publishing.add_version(listing, by=cast.provider, files=files, notes="Made for the demo world.")
+    report = folders.examine(directory, task=product.task)
+    return folders.release(
+        directory, report, listing=listing, by=cast.provider, notes="Made for the demo world."
+    )
 
 
 def _await_trial(version: Version, *, cancelled: Cancelled) -> None:

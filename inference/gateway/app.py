@@ -28,8 +28,12 @@ from inference.gateway.process import GatewayProcess
 from inference.gateway.reading import ClientGone
 from portal.kit import ids
 from portal.kit.errors import PortalError
+from portal.kit.redis import is_passing
 
 log = logging.getLogger(__name__)
+
+# A Redis that is full stays so until calls have ended or the meter has read what they used.
+FULL_SECONDS = 5
 
 Door = Callable[[GatewayProcess, Request], Awaitable[Response]]
 
@@ -113,9 +117,16 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
     return refusal(UnknownUrl(method=method, path=path))
 
 
-async def _refuse_without_redis(_: Request, error: Exception) -> Response:
+async def _refuse_without_redis(request: Request, error: Exception) -> Response:
+    if not is_passing(error):
+        return await _apologise(request, error)
     log.warning("a call was refused: %s", error)
-    return refusal(ServiceUnavailable(reason="The service is restarting. Please try again.", retry_after=1))
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return refusal(
+            ServiceUnavailable(reason="The service is restarting. Please try again.", retry_after=1)
+        )
+    reason = "The service can take no more calls at the moment. Please try again shortly."
+    return refusal(ServiceUnavailable(reason=reason, retry_after=FULL_SECONDS))
 
 
 async def _drop(_: Request, __: Exception) -> Response:
@@ -139,7 +150,6 @@ _HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     PortalError: _refuse,
     HTTPException: _refuse_http,
     ClientGone: _drop,
-    redis.ConnectionError: _refuse_without_redis,
-    redis.TimeoutError: _refuse_without_redis,
+    redis.RedisError: _refuse_without_redis,
     Exception: _apologise,
 }

@@ -107,8 +107,7 @@ async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
         await process.dispatcher.send(call, kind=work.kind, body=work.body)
     except BaseException as failure:
         # Whatever went wrong, a hold must not outlive the call that it was for.
-        process.relay.calls.pop(call.hex, None)
-        process.spawn(ending.release(process, call))
+        ending.refuse(process, call)
         if isinstance(failure, CallError):
             failure.request_id = call.public_id
         raise failure

@@ -7,8 +7,10 @@ in a thread.
 
 import asyncio
 import base64
+import time
 import uuid
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
 
 import orjson
 
@@ -17,6 +19,7 @@ from inference.gateway.call import Call
 from inference.gateway.commands import SharedCommands
 from inference.protocol import RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
 from portal.celery import app
+from portal.kit import ids
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 class Publisher(Protocol):
     """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown, and raises
-    `Overloaded`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
+    as `waiting.enter`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
     """
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
@@ -39,7 +42,7 @@ class Dispatcher:
         self._reply = reply
 
     async def send(self, call: Call, *, kind: Any, body: dict[str, Any]) -> None:
-        """Dispatch a call once. Raises `Overloaded` if too much waits; then no worker will run it."""
+        """Dispatch a call once. Raises as `waiting.enter` if too much waits; then no worker will run it."""
         payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
         await self._publisher.publish(call, packed=pack(payload))
 
@@ -48,11 +51,15 @@ class Dispatcher:
         if not await self._client.exists(payload_key(call.hex)):
             return False
         await self._publisher.publish(call, packed=None)
+        call.sent = time.monotonic()
         return True
 
-    async def is_queue_empty(self, version: str) -> bool:
-        """Whether no message waits for a version. A broker that is not this Redis always seems empty."""
-        return not await self._client.exists(queue_name(version))
+    async def find_next(self, version: str) -> float | None:
+        """When the call was admitted whose message is the next to be fetched from a version's queue, in unix
+        seconds; None if none waits. A broker that is not this Redis always seems empty.
+        """
+        message: Any = await self._client.lindex(queue_name(version), -1)
+        return None if message is None else ids.born(UUID(hex=_request_in(message))).timestamp()
 
     async def withdraw(self, call: Call) -> bool:
         """Take a call back; False if a worker has begun it."""
@@ -75,9 +82,7 @@ class RedisPublisher:
         message = self._template.message(call.hex, queue)
         if packed is None:
             return int(await self._run("LPUSH", queue, message))
-        return await waiting.enter(
-            self._run, request=call.hex, version=call.version, packed=packed, message=message
-        )
+        return await waiting.enter(self._run, call, packed=packed, message=message)
 
     async def _run(self, *command: Any) -> Any:
         return (await self._commands.run(command))[0]
@@ -91,8 +96,7 @@ class CeleryPublisher:
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         if packed is not None:
-            run = self._client.execute_command
-            await waiting.enter(run, request=call.hex, version=call.version, packed=packed)
+            await waiting.enter(self._client.execute_command, call, packed=packed)
         queue = queue_name(call.version)
         await asyncio.to_thread(app.send_task, RUN_TASK, args=(call.hex,), queue=queue, ignore_result=True)
         return 0
@@ -101,6 +105,13 @@ class CeleryPublisher:
 def new_publisher(client: "Redis", *, commands: SharedCommands, broker_url: str, redis_url: str) -> Publisher:
     """The quick way where the broker is our Redis, Celery's own way for every other broker."""
     return RedisPublisher(commands) if broker_url == redis_url else CeleryPublisher(client)
+
+
+def _request_in(message: bytes) -> str:
+    """The argument of the message, whoever wrote it."""
+    body = base64.b64decode(orjson.loads(message)["body"])
+    request: str = orjson.loads(body)[0][0]
+    return request
 
 
 class _MessageTemplate:

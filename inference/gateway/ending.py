@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from billing.credit import settlement
+from inference.gateway import control
 from inference.gateway.call import Call
 from inference.gateway.errors import CallError, ServiceUnavailable
-from inference.protocol import Final, control_stream, pack, payload_key
+from inference.protocol import Final, pack, payload_key
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -36,13 +37,20 @@ async def stop(process: "GatewayProcess", call: Call, failure: CallError) -> Non
     """Give up a call that runs, and its run too. In this order: a run stopped first would be charged."""
     await give_up(process, call, failure)
     if call.is_over and call.worker is not None:
-        await _ask_to_stop(process, call.hex, worker=call.worker)
+        await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
 
 
-async def release(process: "GatewayProcess", call: Call) -> None:
-    """Give back what a call holds that was admitted and never dispatched."""
+def refuse(process: "GatewayProcess", call: Call) -> None:
+    """Give back what a call holds that was admitted and cannot be seen through, whatever has come of it."""
+    process.relay.calls.pop(call.hex, None)
+    process.spawn(_release(process, call))
+
+
+async def _release(process: "GatewayProcess", call: Call) -> None:
     await process.dispatcher.withdraw(call)
     await _finish(process, call, outcome="failed")
+    if call.worker is not None:
+        await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
 
 
 async def abandon(process: "GatewayProcess", call: Call) -> None:
@@ -69,11 +77,7 @@ async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: st
         )  # fmt: skip
         return
     for worker in process.roster.ids():
-        await _ask_to_stop(process, request, worker=worker)
-
-
-async def _ask_to_stop(process: "GatewayProcess", request: str, *, worker: str) -> None:
-    await process.redis.xadd(control_stream(worker), {"cancel": request}, maxlen=10_000, approximate=True)
+        await control.ask_to_stop(process.redis, request, worker=worker)
 
 
 async def _finish(process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"]) -> bool:

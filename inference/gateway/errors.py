@@ -160,6 +160,16 @@ class Overloaded(CallError):
     message = "{waiting} calls already wait for this model. Please try again in {retry_after_words}."
 
 
+class TooMuchWaiting(CallError):
+    status = 429
+    type = "rate_limit_exceeded"
+    code = "rate_limit_exceeded"
+    message = (
+        "Calls of your organisation that wait for their models have the {limit} bytes already that may wait. "
+        "Please try again in {retry_after_words}."
+    )
+
+
 class RunFailed(CallError):
     """The run ended in an error, or its worker died. Nothing was charged."""
 

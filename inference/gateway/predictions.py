@@ -47,7 +47,12 @@ async def create(process: "GatewayProcess", request: Request) -> Response:
     call = await calls.begin(process, authorization, asked.name, prepare=prepare, endpoint=ENDPOINT)
     records = Records(process.redis)
     record = Record.begun(call, model=asked.name, reply=process.relay.stream)
-    await records.keep(record)
+    try:
+        await records.keep(record)
+    except BaseException:
+        # Nobody will ever hear of its answer.
+        ending.refuse(process, call)
+        raise
     finished = asyncio.Event()
     process.spawn(_follow(call, records, record, single=single, finished=finished))
     seconds = _seconds_to_wait(request.headers.get("prefer", ""))

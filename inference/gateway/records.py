@@ -7,11 +7,14 @@ from uuid import UUID
 from inference import protocol
 from inference.gateway.call import Call
 from portal.kit import clock, ids
+from portal.kit.redis import EVEN_IF_FULL
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 RESULT_SECONDS = 900
+# Its call has been admitted, so the answer has to be kept even where Redis is full.
+_KEEP = f"{EVEN_IF_FULL} redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 _OVER = frozenset({"succeeded", "failed", "canceled"})
 
 
@@ -57,7 +60,7 @@ class Records:
         self._client = client
 
     async def keep(self, record: Record) -> None:
-        await self._client.set(_key(record.request), protocol.pack(asdict(record)), ex=RESULT_SECONDS)
+        await self._client.eval(_KEEP, 1, _key(record.request), protocol.pack(asdict(record)), RESULT_SECONDS)
 
     async def find(self, request: str) -> Record | None:
         """The record, or None once it has expired. A dead web process leaves a failed one."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from inference import protocol
+from inference.gateway import control
 from inference.gateway.call import BACKLOG_BYTES, Call, Ending
 from inference.gateway.errors import RunFailed, RunRefused
 from portal.kit import redis as redis_kit
@@ -71,8 +72,7 @@ class Relay:
         """Ask the call's worker to stop; without a worker yet, it is asked as soon as there is one."""
         call.cancelled = True
         if call.worker is not None and not call.is_over:
-            stream = protocol.control_stream(call.worker)
-            await self._client.xadd(stream, {"cancel": call.hex}, maxlen=10_000, approximate=True)
+            await control.ask_to_stop(self._client, call.hex, worker=call.worker)
 
     async def _read_once(self) -> None:
         answer: Any = await self._reading_client.xread(

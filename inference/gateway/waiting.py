@@ -1,51 +1,103 @@
-"""How much may wait for one version: calls, and bytes of their payloads. What is refused leaves nothing."""
+"""How much may wait for workers: calls of one version; bytes of payloads of one version, of one organisation
+and of all. What is refused leaves nothing.
+"""
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
-from inference.gateway.errors import Overloaded
+from inference.gateway.errors import CallError, Overloaded, ServiceUnavailable, TooMuchWaiting
 from inference.protocol import PAYLOAD_SECONDS, payload_key, queue_name
+
+if TYPE_CHECKING:
+    from inference.gateway.call import Call
 
 # Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
 QUEUE_LIMIT = 1_000
 # Payloads may be large, such as images: as many as that would not fit in Redis.
 QUEUE_BYTES = 256 * 2**20
+# Of one organisation, whose versions are many; and of all, who are many too.
+ORGANISATION_BYTES = 256 * 2**20
+TOTAL_BYTES = 2**30
 RETRY_SECONDS = 2
 
-# The hash keeps the size of each payload by its key, and their sum as "". Workers take payloads without a
-# word to it, so the sum is too high rather than too low; it is counted anew before anything is refused.
+# One hash keeps of each payload, by its key, its size and whose it is, and the sums. Workers take payloads
+# without a word to it, so sums are too high rather than too low; they are counted anew before anything is
+# refused, but seldom enough that hundreds of refusals cost little.
+# The payload is the first thing written: a Redis at its memory limit refuses that, and then nothing is.
+# KEYS: queue, payload key, hash. ARGV: payload, message or '', most calls, seconds, version, organisation,
+#       most bytes of the version, of the organisation, of all
 _ENTER = """
-local queue, waiting, payload = KEYS[1], KEYS[2], KEYS[3]
-local most, most_bytes, seconds = tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local size = #ARGV[1]
+local queue, payload, waiting = KEYS[1], KEYS[2], KEYS[3]
+local size, seconds = #ARGV[1], ARGV[4]
 local calls = redis.call("LLEN", queue)
-local bytes = tonumber(redis.call("HGET", waiting, "") or "0")
-if bytes + size > most_bytes or redis.call("HLEN", waiting) > 4 * most then
-    bytes = 0
+if calls >= tonumber(ARGV[3]) then return {0, calls, 0} end
+
+local sums = { "version:" .. ARGV[5], "organisation:" .. ARGV[6], "all" }
+local known = redis.call("HMGET", waiting, sums[1], sums[2], sums[3], "payloads", "due", "next")
+local bytes, payloads, due = {}, tonumber(known[4] or 0), tonumber(known[5] or 1000)
+for at, sum in ipairs(sums) do bytes[sum] = tonumber(known[at] or 0) end
+
+local function find_full()
+    for at, sum in ipairs(sums) do
+        if (bytes[sum] or 0) + size > tonumber(ARGV[6 + at]) then return at end
+    end
+end
+
+local function now_ms()
+    local time = redis.call("TIME")
+    return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The hash as it should be, to be written by `keep`.
+local anew
+local function count()
+    anew, bytes, payloads = {}, {}, 0
     local kept = redis.call("HGETALL", waiting)
     for index = 1, #kept, 2 do
-        if kept[index] ~= "" then
-            if redis.call("EXISTS", kept[index]) == 1 then
-                bytes = bytes + tonumber(kept[index + 1])
-            else
-                redis.call("HDEL", waiting, kept[index])
+        local size, version, organisation = string.match(kept[index + 1], "^(%d+) (%S+) (%S+)$")
+        if size and redis.call("EXISTS", kept[index]) == 1 then
+            payloads = payloads + 1
+            anew[#anew + 1], anew[#anew + 2] = kept[index], kept[index + 1]
+            for _, sum in ipairs({ "version:" .. version, "organisation:" .. organisation, "all" }) do
+                bytes[sum] = (bytes[sum] or 0) + size
             end
         end
     end
-    redis.call("HSET", waiting, "", bytes)
+    for _, pair in ipairs({ { "due", 2 * payloads + 1000 }, { "next", now_ms() + math.max(100, payloads / 10) } }) do
+        anew[#anew + 1], anew[#anew + 2] = pair[1], string.format("%.0f", pair[2])
+    end
 end
-if calls >= most or bytes + size > most_bytes then
-    return {0, calls}
+
+local function keep()
+    redis.call("DEL", waiting)
+    for sum, value in pairs(bytes) do
+        anew[#anew + 1], anew[#anew + 2] = sum, string.format("%.0f", value)
+    end
+    anew[#anew + 1], anew[#anew + 2] = "payloads", payloads
+    for first = 1, #anew, 2000 do
+        redis.call("HSET", waiting, unpack(anew, first, math.min(first + 1999, #anew)))
+    end
+    redis.call("EXPIRE", waiting, seconds)
+end
+
+local full = find_full()
+if payloads >= due or (full and now_ms() >= tonumber(known[6] or 0)) then
+    count()
+    full = find_full()
+end
+if full then
+    if anew then keep() end
+    return {0, calls, full}
 end
 redis.call("SET", payload, ARGV[1], "EX", seconds)
-redis.call("HSET", waiting, payload, size, "", bytes + size)
+if anew then keep() end
+redis.call("HSET", waiting, payload, size .. " " .. ARGV[5] .. " " .. ARGV[6], "payloads", payloads + 1,
+    sums[1], (bytes[sums[1]] or 0) + size, sums[2], (bytes[sums[2]] or 0) + size, sums[3], (bytes[sums[3]] or 0) + size)
 redis.call("EXPIRE", waiting, seconds)
-if ARGV[2] ~= "" then
-    calls = redis.call("LPUSH", queue, ARGV[2])
-end
+if ARGV[2] ~= "" then calls = redis.call("LPUSH", queue, ARGV[2]) end
 return {1, calls}
 """
 
@@ -53,23 +105,34 @@ _DIGEST = hashlib.sha1(_ENTER.encode(), usedforsecurity=False).hexdigest()
 
 Run = Callable[..., Awaitable[Any]]
 
-
-def waiting_key(version: str) -> str:
-    """Hash: sizes of the payloads that wait for a version, in bytes, by their keys."""
-    return f"inference:waiting:{version}"
+# Hash: the payloads that wait, by their keys, and sums of bytes.
+WAITING = "inference:waiting"
 
 
-async def enter(run: Run, *, request: str, version: str, packed: bytes, message: bytes = b"") -> int:
+async def enter(run: Run, call: "Call", *, packed: bytes, message: bytes = b"") -> int:
     """Keep the payload, and put `message`, if any, in the version's queue; how many wait there now.
 
-    `run` executes one Redis command. Raises `Overloaded` if too many calls or too many bytes wait.
+    `run` executes one Redis command. Raises `Overloaded`, `TooMuchWaiting` or `ServiceUnavailable` if too many
+    calls or too many bytes wait.
     """
-    keys = (queue_name(version), waiting_key(version), payload_key(request))
-    command = (3, *keys, packed, message, QUEUE_LIMIT, QUEUE_BYTES, PAYLOAD_SECONDS)
+    keys = (queue_name(call.version), payload_key(call.hex), WAITING)
+    owners = (call.version, call.facts.organisation_id.hex)
+    most = (QUEUE_BYTES, ORGANISATION_BYTES, TOTAL_BYTES)
+    command = (len(keys), *keys, packed, message, QUEUE_LIMIT, PAYLOAD_SECONDS, *owners, *most)
     try:
-        entered, calls = await run("EVALSHA", _DIGEST, *command)
+        entered, calls, *full = await run("EVALSHA", _DIGEST, *command)
     except NoScriptError:
-        entered, calls = await run("EVAL", _ENTER, *command)
+        entered, calls, *full = await run("EVAL", _ENTER, *command)
     if not entered:
-        raise Overloaded(waiting=calls, retry_after=RETRY_SECONDS, retry_after_words=f"{RETRY_SECONDS} s")
+        raise _refusal(calls, full=full[0])
     return int(calls)
+
+
+def _refusal(calls: int, *, full: int) -> CallError:
+    words = f"{RETRY_SECONDS} s"
+    if full == 2:
+        return TooMuchWaiting(limit=ORGANISATION_BYTES, retry_after=RETRY_SECONDS, retry_after_words=words)
+    if full == 3:
+        reason = "Too much waits here at the moment. Please try again shortly."
+        return ServiceUnavailable(reason=reason, retry_after=RETRY_SECONDS)
+    return Overloaded(waiting=calls, retry_after=RETRY_SECONDS, retry_after_words=words)

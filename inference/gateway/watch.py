@@ -5,8 +5,6 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-import redis
-
 from billing.credit import settlement
 from inference.gateway import ending
 from inference.gateway.call import Call
@@ -18,6 +16,7 @@ from inference.protocol import (
     control_stream,
     load_error_key,
 )
+from portal.kit.redis import is_passing
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -49,10 +48,11 @@ class Watch:
         while True:
             try:
                 await self.look()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                log.warning("calls cannot be looked after: %s", error)
-            except Exception:
-                log.exception("a look after the calls failed")
+            except Exception as error:
+                if is_passing(error):
+                    log.warning("calls cannot be looked after: %s", error)
+                else:
+                    log.exception("a look after the calls failed")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:
@@ -67,24 +67,32 @@ class Watch:
                 await ending.give_up(process, call, WorkerLost(retry_after=1))
             elif call.hold_lost:
                 await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
+        # First what keeps calls alive: a Redis that is full refuses what comes after.
+        await self._see_to_leases(calls)
+        await self._end_overdue(calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         for call in waiting if lost else await self._find_lost(waiting):
             await process.dispatcher.send_again(call)
         await self._see_to_cold(waiting)
-        await self._end_overdue(calls)
-        await self._see_to_leases(calls)
 
     async def _find_lost(self, waiting: list[Call]) -> list[Call]:
-        """Calls that should long have begun, as their queue is empty and a replica idle: their messages died
-        with the connection over which a worker fetched them. (With the worker itself, `look` notices.)
+        """Calls that should long have begun: their messages died with the connection over which a worker
+        fetched them. (With the worker itself, `look` notices.) A queue is first in, first out. So a message is
+        out of it if the next one in it was sent later, or if there is none; in that case it may be on its way,
+        unless a replica is idle. To be wrong costs little: whoever comes second finds nothing to begin.
         """
-        late = [call for call in waiting if call.age > RESEND_SECONDS]
+        late = [call for call in waiting if call.waited > RESEND_SECONDS]
         if not late or not self._is_due("resend", RESEND_SECONDS):
             return []
-        process = self._process
-        idle = [version for version in {call.version for call in late} if process.roster.has_room(version)]
-        starved = {version for version in idle if await process.dispatcher.is_queue_empty(version)}
-        return [call for call in late if call.version in starved]
+        versions = {call.version for call in late}
+        upcoming = {version: await self._process.dispatcher.find_next(version) for version in versions}
+        return [call for call in late if self._was_overtaken(call, upcoming[call.version])]
+
+    def _was_overtaken(self, call: Call, upcoming: float | None) -> bool:
+        if upcoming is None:
+            return self._process.roster.has_room(call.version)
+        # Not by little: hosts may disagree on the time, and a message is written later than its call admitted.
+        return upcoming - (time.time() - call.waited) > RESEND_SECONDS
 
     async def _see_to_cold(self, waiting: list[Call]) -> None:
         cold = {call.version for call in waiting if not self._process.roster.serves(call.version)}

@@ -14,8 +14,15 @@ import redis
 from inference import protocol
 from inference.protocol import WorkerState
 from inference.worker.host import WorkerHost
+from portal.kit.redis import EVEN_IF_FULL
 
 log = logging.getLogger(__name__)
+
+# A worker is no less alive for a Redis that is full, and its calls should come to their ends.
+_BEAT = f"""{EVEN_IF_FULL}
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+redis.call('SADD', KEYS[2], ARGV[3])
+"""
 
 
 class Registry:
@@ -75,11 +82,9 @@ class Registry:
             self.on_beat()
 
     def _beat(self) -> None:
-        pipeline = self._client.pipeline(transaction=True)
         lease_ms = int(protocol.WORKER_LEASE_SECONDS * 1000)
-        pipeline.set(protocol.worker_key(self._worker_id), protocol.pack(self.state()), px=lease_ms)
-        pipeline.sadd(protocol.WORKERS, self._worker_id)
-        pipeline.execute()
+        keys = (protocol.worker_key(self._worker_id), protocol.WORKERS)
+        self._client.eval(_BEAT, 2, *keys, protocol.pack(self.state()), lease_ms, self._worker_id)
 
 
 def read_workers(client: "redis.Redis") -> list[WorkerState]:

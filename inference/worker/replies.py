@@ -22,18 +22,18 @@ from billing.credit import scripting, settlement
 from inference import protocol
 from inference.engines.base import Chunk
 from inference.worker.calls import Call, Calls
+from portal.kit.redis import EVEN_IF_FULL, is_passing
 
 log = logging.getLogger(__name__)
 
 REPLY_STREAM_SECONDS = 600
 MAX_RETRY_SECONDS = 1.0
-# How a Redis answers that takes no writes for a time: full, a replica, busy, or unable to keep them.
-PASSING = (
-    redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError, redis.ReadOnlyError,
-    redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError,
-)  # fmt: skip
-# As a script of ours passes them on; Redis 6 puts words of its own before.
-PASSING_CODES = ("-OOM ", "-READONLY ", "-MASTERDOWN ", "-NOREPLICAS ", "-MISCONF ", "-BUSY ")
+# A script, so that a Redis that is full takes the chunks of a call as it takes the call's end: a final that
+# overtook them would be an answer with a hole.
+CHUNKS = f"""{EVEN_IF_FULL}
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
 OUTCOMES: Mapping[str, settlement.FinishedAs] = {"error": "failed", "cancelled": "cancelled"}
 
 
@@ -45,10 +45,6 @@ class Written:
     index: int
     chunk: Chunk
     refused: bool = False
-
-
-class WritesRefused(Exception):
-    """Redis takes no writes now; what it says is the message."""
 
 
 class VersionSink:
@@ -136,7 +132,9 @@ class Replies:
             try:
                 self._write(written)
                 break
-            except (*PASSING, WritesRefused) as error:
+            except redis.RedisError as error:
+                if not is_passing(error):
+                    raise
                 log.warning("answers wait for Redis: %s", error)
             if self._pause.wait(wait):
                 ends = sum(item.chunk.finish_reason is not None for item in written)
@@ -160,10 +158,9 @@ class Replies:
     def _write(self, written: list[Written]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         for reply, entries in _by_reply(written).items():
-            pipeline.xadd(
-                reply, {"b": protocol.pack(entries)}, maxlen=protocol.REPLY_STREAM_LENGTH, approximate=True
+            pipeline.eval(
+                CHUNKS, 1, reply, protocol.pack(entries), protocol.REPLY_STREAM_LENGTH, REPLY_STREAM_SECONDS
             )
-            pipeline.expire(reply, REPLY_STREAM_SECONDS)
         last = [item for item in written if item.chunk.finish_reason]
         for item in last:
             self._finish(pipeline, item)
@@ -213,10 +210,8 @@ class Replies:
 
 def _raise_passing(result: object) -> None:
     """Raise what will be over by itself, so that everything is written again then."""
-    if isinstance(result, PASSING):
+    if isinstance(result, redis.RedisError) and is_passing(result):
         raise result
-    if isinstance(result, redis.RedisError) and any(code in f"-{result}" for code in PASSING_CODES):
-        raise WritesRefused(str(result))
 
 
 def _by_reply(written: list[Written]) -> dict[str, list[list[object]]]:

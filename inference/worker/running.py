@@ -28,13 +28,14 @@ from inference.worker.calls import Call, Calls
 from inference.worker.host import WorkerHost
 from inference.worker.replica import Replica
 from inference.worker.replies import Replies
+from portal.kit.redis import EVEN_IF_FULL
 
 log = logging.getLogger(__name__)
 
 # The payload goes and its worker is named in one step; false if somebody else was there first. The client
 # repeats it when the answer is lost, so it knows its own doing again: by a token, as a worker may get the
 # message of one call twice.
-TAKE = """
+TAKE = f"""{EVEN_IF_FULL}
 if redis.call('EXISTS', KEYS[1]) == 0 then return redis.call('GET', KEYS[3]) == ARGV[4] and 1 or 0 end
 redis.call('SET', KEYS[3], ARGV[4], 'EX', ARGV[5])
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'b', ARGV[1])

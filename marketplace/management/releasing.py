@@ -11,10 +11,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from marketplace import folders, publishing
+from marketplace import folders, publishing, quota
 from marketplace.errors import VersionExists
 from marketplace.models import Listing, Task, Version
 from marketplace.validation import Report
+from portal.accounts import membership
 from portal.accounts.models import Organisation, Role, User
 from portal.kit.errors import PortalError
 
@@ -48,16 +49,22 @@ class ReleaseCommand(BaseCommand):
             self._print(report)
             if not report.ok or report.facts is None:
                 raise CommandError("Refused: correct the errors above.", returncode=REFUSED)
+            quota.require_room(owner, size=folders.size_of(folder, report))
             listing = listing or _create(owner, by=by, task=report.facts.task, options=options)
-            version = publishing.add_version(
-                listing, by=by, files=folders.store(folder, report), notes=options["notes"]
-            )
+            version = folders.release(folder, report, listing=listing, by=by, notes=options["notes"])
         except VersionExists as same:
             self.stdout.write(str(same))
             return
         except PortalError as refusal:
             raise CommandError(str(refusal)) from refusal
         self._conclude(_wait(version) if options["wait"] else version, has_waited=options["wait"])
+
+    def refuse_early(self, options: dict[str, Any], *, size: int) -> None:
+        """Raise the `PortalError` or `CommandError` that `release` would, as far as a size alone tells."""
+        owner, by = _find_party(options["listing"], options["email"])
+        membership.require(by, owner, "publish")
+        _find_listing(owner, options)
+        quota.require_room(owner, size=size)
 
     def _conclude(self, version: Version, *, has_waited: bool) -> None:
         name = f"{version.listing.path} version {version.number}"

@@ -20,6 +20,7 @@ from portal.embedded.postgres_server import PostgresServer
 from portal.embedded.redis_server import RedisServer
 from portal.embedded.runtime import Runtime, Trace, claim, find_live_runtime, read_runtime, write_runtime
 from portal.embedded.server import Say, Server, stop_orphan
+from portal.kit import environment
 
 STOPPING_PATIENCE_S = 60.0
 STARTING_PATIENCE_S = 30.0
@@ -127,7 +128,8 @@ def _choose_servers(
         log = places.logs / "postgres.log"
         servers.append(PostgresServer(data=places.postgres_data, log=log, durable=durable))
     if not redis_url:
-        servers.append(RedisServer(data=places.redis_data, log=places.logs / "redis.log"))
+        log, memory_bytes = places.logs / "redis.log", environment.redis_memory_bytes()
+        servers.append(RedisServer(data=places.redis_data, log=log, memory_bytes=memory_bytes))
     return {server.name: server for server in servers}
 
 

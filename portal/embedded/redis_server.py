@@ -1,4 +1,4 @@
-"""The embedded Redis: append-only file, no eviction, loopback and a password."""
+"""The embedded Redis: append-only file, a limit of memory, no eviction, loopback and a password."""
 
 import secrets
 import signal
@@ -9,7 +9,11 @@ import redis
 from portal.embedded.account import Account, choose_account
 from portal.embedded.launch import start_server
 from portal.embedded.locations import find_redis_program
+from portal.embedded.memory import find_memory_bytes
 from portal.embedded.server import Say, Server
+
+# Engines, Postgres and the copy that a rewrite of the append-only file makes want memory as well.
+MACHINE_SHARE = 4
 
 # Read from standard input, so that the password is in no file and no process list.
 SETTINGS = """\
@@ -22,18 +26,20 @@ dir .
 save ""
 appendonly yes
 appendfsync everysec
+maxmemory {memory_bytes}
 maxmemory-policy noeviction
 """
 
 
 class RedisServer(Server):
-    """Redis on `data`. Acknowledged writes survive a killed process; a power cut costs at most a second."""
+    """Redis on `data`, which takes `memory_bytes`, or a quarter of the machine's. Acknowledged writes survive a killed process; a power cut costs at most a second."""
 
     name = "Redis"
     stop_signal = signal.SIGTERM  # flushes the append-only file
 
-    def __init__(self, *, data: Path, log: Path) -> None:
+    def __init__(self, *, data: Path, log: Path, memory_bytes: int = 0) -> None:
         super().__init__(data=data, log=log)
+        self.memory_bytes = memory_bytes or find_memory_bytes() // MACHINE_SHARE
         self.password = secrets.token_urlsafe(32)
         self.account: Account | None = None
 
@@ -55,7 +61,7 @@ class RedisServer(Server):
             account=self.account,
             log=self.log,
             directory=self.data,
-            given=SETTINGS.format(port=self.port, password=self.password),
+            given=SETTINGS.format(port=self.port, password=self.password, memory_bytes=self.memory_bytes),
         )
 
     def is_ready(self) -> bool:

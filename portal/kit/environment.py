@@ -14,6 +14,8 @@ WORDS = {
     **dict.fromkeys(("0", "false", "no", "off"), False),
 }
 POSTGRES = "django.db.backends.postgresql"
+# Below this, the calls of a small site would be refused soon.
+REDIS_LEAST_BYTES = 64 * 2**20
 SMTP_PORTS = {"none": 25, "tls": 587, "ssl": 465}
 
 
@@ -60,6 +62,11 @@ def port(*, environment: Mapping[str, str] = os.environ) -> int:
 def drain_seconds(*, environment: Mapping[str, str] = os.environ) -> int:
     """WORKER_DRAIN_SECONDS: how long a worker that is told to stop lets its calls run on."""
     return number("WORKER_DRAIN_SECONDS", default=120, environment=environment)
+
+
+def redis_memory_bytes(*, environment: Mapping[str, str] = os.environ) -> int:
+    """REDIS_MEMORY_BYTES: the limit of the embedded Redis; 0 where it is left to choose a share by itself."""
+    return number("REDIS_MEMORY_BYTES", default=0, at_least=REDIS_LEAST_BYTES, environment=environment)
 
 
 def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:

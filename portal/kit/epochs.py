@@ -15,6 +15,10 @@ from portal.kit import redis
 Fact = Literal["key", "organisation", "subscription", "listing"]
 
 
+# Also where Redis is full: what was revoked must not come back when it no longer is.
+_BUMP = f"{redis.EVEN_IF_FULL} return redis.call('INCR', KEYS[1])"
+
+
 def name(fact: Fact, identity: UUID) -> str:
     """The Redis key of an epoch."""
     return f"epoch:{fact}:{identity.hex}"
@@ -22,7 +26,7 @@ def name(fact: Fact, identity: UUID) -> str:
 
 def bump(fact: Fact, identity: UUID) -> None:
     """Invalidate every cached copy of the fact, once the current transaction has committed."""
-    transaction.on_commit(lambda: redis.client().incr(name(fact, identity)))
+    transaction.on_commit(lambda: redis.client().eval(_BUMP, 1, name(fact, identity)))
 
 
 def read(names: Sequence[str]) -> list[int]:

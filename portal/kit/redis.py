@@ -1,10 +1,31 @@
-"""Redis connections: one pool per process, made on first use."""
+"""Redis connections: one pool per process, made on first use. And what to do when Redis takes no writes."""
 
 from functools import cache
 
 import redis
 import redis.asyncio
 from django.conf import settings
+
+# The beginning of a script that must pass even where Redis is at its memory limit, since it ends calls or
+# keeps them going, and only their ends free memory. Redis refuses a script's first write if that may take
+# memory, and no later one (6.2 and 7 alike): so the first one is a write that takes none.
+EVEN_IF_FULL = "redis.call('DEL', '')\n"
+
+_PASSING = (
+    redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError, redis.ReadOnlyError,
+    redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError,
+)  # fmt: skip
+# As a script of ours passes them on; Redis 6 puts words of its own before.
+_PASSING_CODES = ("-OOM ", "-READONLY ", "-MASTERDOWN ", "-NOREPLICAS ", "-MISCONF ", "-BUSY ")
+
+
+def is_passing(answer: object) -> bool:
+    """Whether this is an error that will be over by itself: Redis is away, full, a replica, busy, or unable
+    to keep what is written.
+    """
+    if isinstance(answer, _PASSING):
+        return True
+    return isinstance(answer, redis.RedisError) and any(code in f"-{answer}" for code in _PASSING_CODES)
 
 
 @cache

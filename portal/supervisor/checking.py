@@ -33,6 +33,7 @@ def check(environment: Mapping[str, str]) -> Checked:
         port = env.port(environment=environment)
         list_programs(environment)
         env.mail(environment=environment)
+        env.redis_memory_bytes(environment=environment)
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:
             reach_database(environment)

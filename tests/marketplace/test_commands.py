@@ -11,8 +11,8 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from marketplace import publishing, weights
-from marketplace.models import Listing, Version
+from marketplace import publishing, quota, weights
+from marketplace.models import Listing, Upload, Version
 from tests.conftest import Cast
 from tests.marketplace.hub import COMMIT, Hub, serving
 
@@ -108,6 +108,44 @@ def test_links_are_refused(listing: Listing, model: Path, tmp_path: Path) -> Non
     assert refuse("publish", model, "--listing", "acme/tiny")[0] == 2
 
 
+def test_beyond_the_quota_nothing_is_stored(
+    cast: Cast, model: Path, home: Path, settings: LazySettings
+) -> None:
+    settings.ORGANISATION_QUOTA_BYTES = 1000
+    code, printed = refuse("publish", model, "--listing", "acme/new", "--create")
+    assert (code, "Acme keeps 0 bytes of weights" in printed) == (1, True)
+    assert not Listing.objects.exists()
+    assert not Upload.objects.exists()
+    assert not (home / "weights").exists() or not any((home / "weights").iterdir())
+
+
+def test_more_than_a_version_may_have_is_not_stored(
+    listing: Listing, model: Path, home: Path, settings: LazySettings
+) -> None:
+    settings.UPLOAD_LIMIT_BYTES = 1000
+    code, printed = refuse("publish", model, "--listing", "acme/tiny")
+    assert (code, "more than the 1000 that a version may have" in printed) == (1, True)
+    assert not (home / "weights").exists() or not any((home / "weights").iterdir())
+
+
+def test_what_a_command_stores_counts_once(
+    cast: Cast, listing: Listing, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total, seen = sum(path.stat().st_size for path in model.iterdir()), []
+    store = weights.store
+
+    def watch(*arguments: object, **options: object) -> None:
+        seen.append(quota.kept_bytes(cast.acme))
+        store(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(weights, "store", watch)
+    run("publish", model, "--listing", "acme/tiny")
+    assert set(seen) == {total}, "all of it is granted before the first byte is stored"
+    run("publish", model, "--listing", "acme/tiny")
+    assert quota.kept_bytes(cast.acme) == total
+    assert not Upload.objects.filter(version=None).exists()
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("ok", [True, False])
 def test_waiting_tells_how_the_trial_went(listing: Listing, model: Path, ok: bool) -> None:
@@ -172,6 +210,22 @@ def test_too_large_a_hub_model_is_not_fetched(listing: Listing, hub: Hub, settin
     hub.claimed_sizes["model.safetensors"] = settings.UPLOAD_LIMIT_BYTES + 1
     code, printed = refuse("import_hub", "them/tiny", "--listing", "acme/tiny")
     assert (code, "more than" in printed) == (1, True)
+    assert hub.fetched() == set()
+
+
+def test_a_hub_model_beyond_the_quota_is_not_fetched(
+    listing: Listing, hub: Hub, settings: LazySettings
+) -> None:
+    settings.ORGANISATION_QUOTA_BYTES = 1000
+    code, printed = refuse("import_hub", "them/tiny", "--listing", "acme/tiny")
+    assert (code, "Acme keeps 0 bytes of weights" in printed) == (1, True)
+    assert hub.fetched() == set()
+
+
+def test_nothing_is_fetched_for_who_may_not_publish(cast: Cast, listing: Listing, hub: Hub) -> None:
+    cast.acme.memberships.filter(user=cast.mate).update(role="viewer")
+    for arguments in (["acme/other"], ["nobody/tiny"], ["acme/tiny", "--as", "mate@example.com"]):
+        assert refuse("import_hub", "them/tiny", "--listing", *arguments)[0] == 1
     assert hub.fetched() == set()
 
 

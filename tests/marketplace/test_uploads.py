@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
 
-from marketplace import publishing, quota, uploads, weights
+from marketplace import folders, publishing, quota, uploads, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
@@ -256,6 +256,43 @@ def test_an_organisation_has_a_quota(cast: Cast, begin: Begin, model: Path, sett
     begin(one(b"0" * 10))
     Upload.objects.update(expires_at=clock.now())
     begin(one(b"1" * 10))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_simultaneous_publications_only_those_within_the_quota_go_on(
+    cast: Cast, begin: Begin, model: Path, settings: LazySettings
+) -> None:
+    files = declare(model)
+    total = sum(file["size"] for file in files)
+    settings.ORGANISATION_QUOTA_BYTES = total * 3 // 2
+    listings = [
+        publishing.create_listing(cast.acme, by=cast.owner, slug=f"l{each}", name="L", task="text-generation")
+        for each in range(4)
+    ]
+    report = folders.examine(model, task="text-generation")
+    done: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def work(each: int) -> None:
+        try:
+            barrier.wait()
+            if each % 2:
+                folders.release(model, report, listing=listings[each // 2], by=cast.owner)
+            else:
+                begin(files)
+            done.append("granted")
+        except QuotaExceeded:
+            done.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done.count("granted") == 1
+    assert quota.kept_bytes(cast.acme) == total
 
 
 def test_expired_uploads_take_nothing_and_are_swept(cast: Cast, begin: Begin, home: Path) -> None:

@@ -10,7 +10,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 class Command(BaseCommand):
     requires_system_checks = ()
-    help = "Builds the demo world from real models and calls. Run it again to go on where it stopped."
+    help = (
+        "Builds the demo world from real models and calls, whatever MERCATO_DEMO says: that is for `make up`, and "
+        "whoever runs this wants it. Run it again to go on where it stopped."
+    )
 
     def handle(self, *args: Any, **options: Any) -> None:
         from inference.demo.building import build

@@ -9,8 +9,8 @@ from django.conf import settings
 from django.core.management.base import CommandError
 
 from marketplace import importing
-from marketplace.errors import HubUnusable
 from marketplace.management.releasing import ReleaseCommand
+from portal.kit.errors import PortalError
 
 
 class Command(ReleaseCommand):
@@ -29,9 +29,11 @@ class Command(ReleaseCommand):
         place.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place) as folder:
             try:
-                commit = importing.fetch(repository, into=Path(folder), revision=revision, allow=allow)
-            except HubUnusable as problem:
+                found = importing.look(repository, revision=revision, allow=allow)
+                self.refuse_early(options, size=found.size)
+                importing.fetch(found, into=Path(folder))
+            except PortalError as problem:
                 raise CommandError(str(problem)) from problem
-            self.stdout.write(f"Fetched {repository} at {commit}.")
-            options["notes"] = options["notes"] or f"Imported from {repository} at {commit}."
+            self.stdout.write(f"Fetched {repository} at {found.commit}.")
+            options["notes"] = options["notes"] or f"Imported from {repository} at {found.commit}."
             self.release(Path(folder), options)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import signal
 import stat
 from datetime import timedelta
 from itertools import islice
@@ -9,11 +10,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from django.core.management import call_command
 
 from inference.demo import building, keepsake, people
 from inference.demo.gateway import DAYS, mint_at, spread_moments
 from inference.demo.products import list_products
 from inference.demo.progress import KEY, Teller
+from inference.management.commands.demo import Command
 from marketplace import pricing
 from portal.accounts import api_keys
 from portal.kit import clock, ids
@@ -30,6 +33,20 @@ def test_past_calls_lie_within_the_days_before_now_and_their_ids_say_when() -> N
         assert minted.version == 7
         assert abs(ids.born(minted) - moment) < timedelta(milliseconds=2)
     assert len({mint_at(moments[0]) for _ in range(100)}) == 100
+
+
+def test_who_asks_for_the_demo_world_by_hand_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MERCATO_DEMO", "0")
+    built: list[str] = []
+    monkeypatch.setattr(building, "build", lambda **_: built.append("all of it"))
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        call_command("demo")
+    finally:
+        for number, action in kept.items():
+            signal.signal(number, action)
+    assert built
+    assert "MERCATO_DEMO" in Command.help
 
 
 def test_every_plan_of_the_demo_is_one_that_a_provider_could_make() -> None:

@@ -1,5 +1,6 @@
 """The message that the event loop writes is one that a real Celery worker runs."""
 
+import asyncio
 import base64
 import json
 import os
@@ -16,13 +17,14 @@ from inference import protocol
 from inference.gateway import waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import CeleryPublisher, RedisPublisher, new_publisher
-from inference.gateway.errors import Overloaded
+from inference.gateway.errors import Overloaded, ServiceUnavailable, TooMuchWaiting, headers_of
 from portal.celery import app
 from portal.kit import ids, redis
 from tests.inference.gateway.conftest import await_that
 
 ROOT = Path(__file__).resolve().parents[3]
 VERSION = "0" * 32
+ORGANISATION = UUID(int=1)
 CONSUMER = f"""
 import sys
 from inference.gateway.errors import Overloaded
@@ -38,8 +40,10 @@ app.worker_main(["worker", "-P", "solo", "-Q", "{protocol.queue_name(VERSION)}",
 """
 
 
-def call(request: UUID) -> Any:
-    return SimpleNamespace(hex=request.hex, version=VERSION)
+def call(request: UUID, *, version: str = VERSION, organisation: UUID = ORGANISATION) -> Any:
+    return SimpleNamespace(
+        hex=request.hex, version=version, facts=SimpleNamespace(organisation_id=organisation)
+    )
 
 
 async def test_a_celery_worker_runs_what_the_gateway_wrote(tmp_path: Path) -> None:
@@ -95,8 +99,6 @@ async def test_another_broker_is_left_to_celery() -> None:
 
 
 async def test_shared_commands_keep_answers_apart() -> None:
-    import asyncio
-
     client = redis.new_async_client()
     commands = SharedCommands(client)
 
@@ -117,8 +119,6 @@ async def test_shared_commands_keep_answers_apart() -> None:
 
 
 async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
-    import asyncio
-
     from redis import ConnectionError as LostConnection
 
     client = redis.new_async_client()
@@ -163,20 +163,62 @@ async def test_payloads_that_wait_have_a_limit_of_bytes(
     assert not redis.client().exists(protocol.payload_key(requests[2].hex))
     # A worker takes one, and says so to nobody.
     redis.client().delete(protocol.payload_key(requests[0].hex))
+    await asyncio.sleep(0.15)
     await publisher.publish(call(requests[3]), packed=bytes(50))
     with pytest.raises(Overloaded):
         await publisher.publish(call(requests[2]), packed=b"x")
     await client.aclose()
-    assert 0 < redis.client().ttl(waiting.waiting_key(VERSION)) <= protocol.PAYLOAD_SECONDS
+    assert 0 < redis.client().ttl(waiting.WAITING) <= protocol.PAYLOAD_SECONDS
 
 
-async def test_what_is_known_of_taken_payloads_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "QUEUE_LIMIT", 2)
+@pytest.mark.parametrize("limit", ["ORGANISATION_BYTES", "TOTAL_BYTES"])
+async def test_no_organisation_fills_redis_through_many_versions(
+    monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(waiting, limit, 100)
     client = redis.new_async_client()
     publisher = RedisPublisher(SharedCommands(client))
+    mine = [call(ids.uuid7(), version=f"{number:032x}") for number in range(4)]
+    for each in mine[:2]:
+        await publisher.publish(each, packed=bytes(50))
+    before = sorted(redis.client().keys())
+    with pytest.raises(TooMuchWaiting if limit == "ORGANISATION_BYTES" else ServiceUnavailable) as refused:
+        await publisher.publish(mine[2], packed=b"x")
+    assert headers_of(refused.value)["retry-after"] == str(waiting.RETRY_SECONDS)
+    assert sorted(redis.client().keys()) == before
+    other = call(ids.uuid7(), organisation=UUID(int=2))
+    if limit == "ORGANISATION_BYTES":
+        await publisher.publish(other, packed=bytes(50))
+    else:
+        with pytest.raises(ServiceUnavailable):
+            await publisher.publish(other, packed=b"x")
+    redis.client().delete(protocol.payload_key(mine[0].hex))
+    await asyncio.sleep(0.15)
+    await publisher.publish(mine[3], packed=bytes(50))
+    await client.aclose()
+
+
+async def test_what_waits_is_not_counted_for_every_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "TOTAL_BYTES", 2_000)
+    client = redis.new_async_client()
+    publisher = RedisPublisher(SharedCommands(client))
+    for number in range(2_000):
+        await publisher.publish(call(ids.uuid7(), version=f"{number:032x}"), packed=b"x")
+    redis.client().config_resetstat()
     for _ in range(50):
+        with pytest.raises(ServiceUnavailable):
+            await publisher.publish(call(ids.uuid7()), packed=b"x")
+    counted: Any = redis.client().info("commandstats")
+    assert counted["cmdstat_exists"]["calls"] < 20 * 2_000
+    await client.aclose()
+
+
+async def test_what_is_known_of_taken_payloads_is_forgotten() -> None:
+    client = redis.new_async_client()
+    publisher = RedisPublisher(SharedCommands(client))
+    for _ in range(2_500):
         request = ids.uuid7()
         await publisher.publish(call(request), packed=b"payload")
         redis.client().delete(protocol.payload_key(request.hex), protocol.queue_name(VERSION))
     await client.aclose()
-    assert redis.client().hlen(waiting.waiting_key(VERSION)) < 12
+    assert redis.client().hlen(waiting.WAITING) < 1_100

@@ -9,6 +9,7 @@ import msgpack
 import openai
 import pytest
 
+from benchmarks.stand_in import _request_in
 from billing.credit import keys
 from inference import protocol
 from inference.gateway import waiting, watch
@@ -117,6 +118,53 @@ def test_a_message_lost_with_a_worker_is_sent_again(offer: Offers, client: Clien
         worker(tiny, pieces=["found"])
         assert answer.result(20).choices[0].message.content == "found"
     assert len(usage_events()) == 1
+
+
+def pop(offer: Offer) -> bytes | None:
+    """The next message of the version's queue, as a worker fetches it."""
+    message: Any = redis.client().rpop(protocol.queue_name(offer.version.pk.hex))
+    return message
+
+
+def test_a_message_lost_while_others_flow_is_sent_again(
+    offer: Offers, client: Clients, worker: Workers
+) -> None:
+    tiny = offer()
+    hands = worker(tiny, loading=True, pieces=["found"])
+    queue = protocol.queue_name(tiny.version.pk.hex)
+    shared = client(tiny)
+    with ThreadPoolExecutor(64) as threads:
+        lost = threads.submit(ask, shared, tiny)
+        await_that(lambda: pop(tiny))
+        others = []
+        deadline = time.monotonic() + 15
+        # From here on the queue is never empty and never stands still.
+        while not lost.done() and time.monotonic() < deadline:
+            others.append(threads.submit(ask, shared, tiny))
+            time.sleep(0.3)
+            while redis.client().llen(queue) > 2:
+                hands._run([_request_in(pop(tiny))])  # type: ignore[arg-type]
+        was_found = lost.done()
+        payloads: Any = redis.client().keys("inference:payload:*")
+        hands._run([key.decode().rpartition(":")[2] for key in payloads])
+        assert was_found, "overtaken by all others"
+        assert {answer.result(10).choices[0].message.content for answer in [lost, *others]} == {"found"}
+    assert len(usage_events()) == len(others) + 1
+
+
+def test_messages_that_only_wait_are_not_repeated(offer: Offers, client: Clients, worker: Workers) -> None:
+    tiny = offer()
+    hands = worker(tiny, loading=True, pieces=["at last"])
+    queue = protocol.queue_name(tiny.version.pk.hex)
+    with ThreadPoolExecutor() as threads:
+        answers = []
+        for _ in range(3):
+            answers.append(threads.submit(ask, client(tiny), tiny))
+            time.sleep(2 * watch.RESEND_SECONDS / 3)
+        time.sleep(watch.RESEND_SECONDS)
+        assert redis.client().llen(queue) == 3
+        hands.loading = False
+        assert {answer.result(10).choices[0].message.content for answer in answers} == {"at last"}
 
 
 def test_a_failed_run_says_why_and_costs_nothing(offer: Offers, client: Clients, worker: Workers) -> None:

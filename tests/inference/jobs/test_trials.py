@@ -26,8 +26,9 @@ def release(cast: Cast, directory: Path, *, task: str) -> Version:
     listing = publishing.create_listing(
         cast.acme, by=cast.owner, slug=directory.name, name="Tried", task=task
     )
-    files = folders.store(directory, folders.examine(directory, task=task))
-    version = publishing.add_version(listing, by=cast.owner, files=files)
+    version = folders.release(
+        directory, folders.examine(directory, task=task), listing=listing, by=cast.owner
+    )
     assert version.state == Version.State.CHECKING, version.report
     return version
 

@@ -1,5 +1,6 @@
 """How a worker takes a call: once, whatever Redis loses, and never deaf to a cancellation."""
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +20,10 @@ from inference.worker.running import Runner
 from inference.worker.serving import new_client
 from portal.celery import app
 from portal.kit import ids, redis
+from tests.full_redis import full
 from tests.inference.worker.caller import Caller
 from tests.inference.worker.conftest import Offer
-from tests.inference.worker.worker_process import await_that
+from tests.inference.worker.worker_process import RunningWorker, await_that
 
 WORKER = ids.uuid7()
 
@@ -156,7 +158,7 @@ def test_an_end_that_redis_refuses_is_recorded_when_it_no_longer_does(
     request = caller.generate(offered.version)
     gears.run(request)
     sink = gears.replies.sink()
-    redis.client().config_set("maxmemory", 1)
+    redis.client().config_set("min-replicas-to-write", 1)
     try:
         sink.emit(request, Chunk(text="one"))
         sink.emit(
@@ -166,7 +168,7 @@ def test_an_end_that_redis_refuses_is_recorded_when_it_no_longer_does(
         with pytest.raises(AssertionError):
             await_that(lambda: gears.calls.find(request) is None, seconds=0.5)
     finally:
-        redis.client().config_set("maxmemory", 0)
+        redis.client().config_set("min-replicas-to-write", 0)
     caller.read(seconds=10)
     ended = caller.outcomes[request]
     assert (ended.outcome, ended.text, ended.quantities["output_tokens"]) == ("succeeded", "onetwo", 2)
@@ -185,3 +187,18 @@ def test_an_end_that_redis_will_never_take_is_failed_and_free(
     caller.read(seconds=10)
     assert caller.outcomes[request].outcome == "failed"
     assert redis.client().zcard(keys.HOLDS) == 0
+
+
+def test_a_full_redis_lets_a_call_begin_that_waited(
+    offer: Callable[..., Offer], workers: Callable[..., RunningWorker]
+) -> None:
+    offered, worker = offer(), workers()
+    caller = offered.caller()
+    caller.generate(offered.version)
+    caller.read()
+    worker.process.send_signal(signal.SIGSTOP)
+    request = caller.generate(offered.version, max_tokens=5)
+    with full():
+        worker.process.send_signal(signal.SIGCONT)
+        caller.read(seconds=20)
+    assert (caller.outcomes[request].outcome, caller.outcomes[request].chunks) == ("succeeded", 4)

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from portal import embedded
+from portal.embedded.memory import find_memory_bytes
 from portal.embedded.server import runs
 from tests.portal.embedded.owners import Owner
 
@@ -31,6 +32,28 @@ def test_a_bare_home_gets_postgresql_18_and_a_durable_redis(home: Path) -> None:
     assert said == ["Preparing the embedded PostgreSQL (once)"]
     wanted = {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction", "save": ""}
     assert wanted.items() <= settings.items()
+
+
+def test_redis_takes_a_quarter_of_the_memory_or_what_it_is_told(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = []
+    for told in ("", str(100 * 2**20)):
+        monkeypatch.setenv("REDIS_MEMORY_BYTES", told)
+        with embedded.running(home, database_url="postgresql://elsewhere/db") as services:
+            limits.append(int(redis.Redis.from_url(services.redis_url).config_get("maxmemory")["maxmemory"]))
+    assert limits == [find_memory_bytes() // 4, 100 * 2**20]
+    assert 0 < limits[0] < psutil.virtual_memory().total
+
+
+def test_a_container_has_the_memory_that_it_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr("portal.embedded.memory._LIMITS", (limit,))
+    found = []
+    for said in ("max\n", "1073741824\n", f"{2**62}\n"):
+        limit.write_text(said)
+        found.append(find_memory_bytes())
+    assert found == [psutil.virtual_memory().total, 2**30, psutil.virtual_memory().total]
 
 
 def test_data_survive_a_restart_that_takes_less_than_two_seconds(home: Path) -> None:

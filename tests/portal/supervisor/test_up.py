@@ -115,6 +115,11 @@ def test_a_port_that_is_no_port_is_named(home: Path) -> None:
         ("REDIS_URL", "redis://:hush@127.0.0.1:1/0", "the Redis of REDIS_URL cannot be used"),
         ("WEB_PROCESSES", "many", "WEB_PROCESSES must be a whole number from 1 up, not 'many'"),
         ("WORKER_DRAIN_SECONDS", "soon", "WORKER_DRAIN_SECONDS must be a whole number, not 'soon'"),
+        (
+            "REDIS_MEMORY_BYTES",
+            "512",
+            "REDIS_MEMORY_BYTES must be a whole number from 67108864 up, not '512'",
+        ),
         ("MERCATO_DEMO", "maybe", "MERCATO_DEMO must be 1 or 0, not 'maybe'"),
         ("EMAIL_URL", "mail.example.org", "EMAIL_URL must be like smtp://"),
     ],
