@@ -36,6 +36,8 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
         *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
         *("--workers", str(number("WEB_PROCESSES", default=1, at_least=1, environment=environment))),
         *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
+        # Longer than clients keep theirs (httpx 5 s, nginx 60): whoever closes first never meets a request.
+        *("--timeout-keep-alive", "75"),
     )
     programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,8 +24,8 @@ STORY = [{"role": "user", "content": "tell me a long story"}]
 
 
 @pytest.fixture
-def reader(market: Market, request: pytest.FixtureRequest) -> Person:
-    person = market.stack.sign_up(f"{abs(hash(request.node.name))}@example.com")
+def reader(market: Market) -> Person:
+    person = market.stack.sign_up(f"reader-{uuid.uuid4().hex}@example.com")
     subscribe(person, market.text, "standard")
     return person
 
@@ -137,19 +138,36 @@ def test_kill_9_of_the_worker_in_mid_stream(market: Market, reader: Person) -> N
     assert_nothing_leaks(market.stack)
 
 
+@contextmanager
+def steady_load(client: openai.OpenAI, model: str, *, tokens: int) -> Iterator[None]:
+    """Two hundred callers who call again and again; every call must be answered in full."""
+    enough = threading.Event()
+
+    def call_on(_: int) -> set[int]:
+        counted = set()
+        while not enough.is_set():
+            answer = client.chat.completions.create(model=model, messages=STORY, max_tokens=tokens)
+            counted.add(answer.usage.completion_tokens)
+        return counted
+
+    with ThreadPoolExecutor(200) as pool:
+        callers = [pool.submit(call_on, index) for index in range(200)]
+        try:
+            yield
+        finally:
+            enough.set()
+        assert set.union(*(caller.result() for caller in callers)) == {tokens}
+
+
 def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Person) -> None:
     subscribe(reader, market.slow, "standard")
-    with another_worker(market.stack), ThreadPoolExecutor(200) as pool:
-        client = reader.client()
-
-        def call(_: int) -> int:
-            answer = client.chat.completions.create(model=market.slow, messages=STORY, max_tokens=100)
-            return answer.usage.completion_tokens
-
-        load = [pool.submit(call, index) for index in range(200)]
-        other = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=3)
+    client = reader.client()
+    leases = redis.Redis.from_url(services(market.stack)["REDIS_URL"])
+    with another_worker(market.stack) as second:
+        with steady_load(client, market.slow, tokens=100):
+            await_load(leases, second)
+            other = client.chat.completions.create(model=market.text, messages=STORY, max_tokens=3)
         assert other.usage.completion_tokens == 3
-        assert [future.result() for future in load] == [100] * 200
         deadline = time.monotonic() + 10
         workers: set[str] = set()
         while time.monotonic() < deadline and len(workers) < 2:
@@ -161,22 +179,8 @@ def test_two_workers_share_a_version_and_serve_two(market: Market, reader: Perso
 def test_a_worker_that_is_told_to_stop_drops_no_call(market: Market, reader: Person) -> None:
     subscribe(reader, market.slow, "standard")
     leases = redis.Redis.from_url(services(market.stack)["REDIS_URL"])
-    enough = threading.Event()
-    with another_worker(market.stack) as second, ThreadPoolExecutor(200) as pool:
-        client = reader.client()
-
-        def call_on(_: int) -> list[int]:
-            answers = []
-            while not enough.is_set():
-                answer = client.chat.completions.create(model=market.slow, messages=STORY, max_tokens=25)
-                answers.append(answer.usage.completion_tokens)
-            return answers
-
-        load = [pool.submit(call_on, index) for index in range(200)]
-        try:
+    with another_worker(market.stack) as second:
+        with steady_load(reader.client(), market.slow, tokens=25):
             await_load(leases, second)
             second.terminate()
-        finally:
-            enough.set()
-        assert {tokens for future in load for tokens in future.result()} == {25}
         assert second.wait(60) == 0
