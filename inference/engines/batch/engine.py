@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Self
 
@@ -23,6 +24,7 @@ from inference.engines.batch.batching import Limits, Waiting, choose
 from inference.engines.batch.jobs import Entry, Job
 from inference.engines.batch.loading import load_runner
 from inference.engines.batch.runner import Item, Runner
+from inference.engines.device import hand_back_memory, is_cuda
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +37,11 @@ GPU_LIMITS = Limits(padded=32_768, items=512, pass_cost=4096)
 class BatchEngine:
     """One loaded version for embeddings or classification. Safe to call from any thread."""
 
-    def __init__(self, runner: Runner, *, manifest: Manifest, sink: Sink, limits: Limits) -> None:
+    def __init__(
+        self, runner: Runner, *, manifest: Manifest, device: str, sink: Sink, limits: Limits
+    ) -> None:
         self.manifest = manifest
+        self._device = device
         self._runner = runner
         self._sink = sink
         self._limits = limits
@@ -53,8 +58,8 @@ class BatchEngine:
     def load(cls, directory: Path, *, manifest: Manifest, device: str, sink: Sink) -> Self:
         """Read a version and start its thread. Raises `UnloadableVersion`."""
         runner = load_runner(directory, manifest=manifest, device=device)
-        limits = CPU_LIMITS if torch.device(device).type == "cpu" else GPU_LIMITS
-        return cls(runner, manifest=manifest, sink=sink, limits=limits)
+        limits = GPU_LIMITS if is_cuda(device) else CPU_LIMITS
+        return cls(runner, manifest=manifest, device=device, sink=sink, limits=limits)
 
     def submit(self, request: Request) -> None:
         """Check and queue `request`. Raises `RequestRefused`.
@@ -101,8 +106,7 @@ class BatchEngine:
             self._wake.notify()
         self._thread.join()
         self._runner.release()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        hand_back_memory(self._device)
 
     def _work(self) -> None:
         while self._await_work():
@@ -147,15 +151,19 @@ class BatchEngine:
             with torch.inference_mode():
                 rows = self._runner.forward([waiting.item.item for waiting in batch])
         except Exception as error:
-            if len(batch) > 1:
-                middle = len(batch) // 2
-                self._run(batch[:middle])
-                self._run(batch[middle:])
-                return
-            log.warning("forward pass failed: %s: %s", type(error).__name__, error)
-            self._finish(batch[0].item.job, batch[0].item.job.failed("The model failed on this input."))
+            failure = error
+        else:
+            self._share(batch, rows, seconds=time.perf_counter() - started)
             return
-        self._share(batch, rows, seconds=time.perf_counter() - started)
+        # The frames of what failed hold all it had computed, perhaps just what memory lacks now.
+        traceback.clear_frames(failure.__traceback__)
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._run(batch[:middle])
+            self._run(batch[middle:])
+            return
+        log.warning("forward pass failed: %s: %s", type(failure).__name__, failure)
+        self._finish(batch[0].item.job, batch[0].item.job.failed("The model failed on this input."))
 
     def _share(self, batch: list[Waiting[Entry]], rows: torch.Tensor, *, seconds: float) -> None:
         total = sum(waiting.length for waiting in batch)

@@ -182,8 +182,9 @@ def _attend_grouped(
 ) -> torch.Tensor:
     """Causal when `mask` is None. Shares key heads among query heads."""
     grouped = rows.shape[1] != keys.shape[1]
-    if grouped and mask is not None and rows.is_cuda:
-        # No fused CUDA kernel takes a mask together with shared key heads.
+    if grouped and rows.is_cuda and (mask is not None or rows.dtype == torch.float32):
+        # On CUDA only the flash kernel shares key heads, and it takes neither masks nor float32. What
+        # would be left writes out the whole [heads, count, length] matrix.
         repeats = rows.shape[1] // keys.shape[1]
         keys, values = keys.repeat_interleave(repeats, 1), values.repeat_interleave(repeats, 1)
         grouped = False

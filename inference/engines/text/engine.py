@@ -138,8 +138,8 @@ class TextEngine:
             self._survive(partial(self._take_in, list(self._inbox)))
             self._generator.end_all("The engine was stopped.")
             self._flush()
-            self._cache.clear()
-            self._generator.runner.free()
+            self._survive(self._cache.clear)
+            self._survive(self._generator.runner.free)
 
     def _wait(self) -> list[GenerateRequest | str]:
         """Sleep until there is something to do; what has come since, requests and ids to cancel, in order."""

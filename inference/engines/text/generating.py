@@ -2,10 +2,9 @@
 
 import logging
 import time
+import traceback
 from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
-
-import torch
 
 from inference.engines.base import Chunk, EngineStats, FinishReason, GenerateRequest, Sink, TokenLogprob
 from inference.engines.text.detokenizer import TextStream, TokenBytes
@@ -93,19 +92,32 @@ class Generator:
         if works:
             self.counters.steps += 1
             self._run(works)
+        elif self.scheduler.waiting:
+            # Nobody runs whose end could make room, and still there is none.
+            oldest = self.scheduler.waiting[0]
+            self._end(self.flights[oldest.request.id], "error", error="There is no room for this request.")
 
     def _run(self, works: list[Work]) -> None:
         """Run, and on failure run the halves apart, until what fails is one request alone."""
         started = time.perf_counter()
         try:
-            completing, logits = self.runner.run(works)
-            choices = self._choose(completing, logits)
+            chosen = self._compute(works)
         except Exception as error:  # whatever the device raises concerns only these rows
-            self._retry(works, error)
+            failure = error
+        else:
+            self._advance(works, started)
+            for work, choice in chosen:
+                self._accept(work, choice)
             return
-        self._advance(works, started)
-        for work, choice in zip(completing, choices, strict=True):
-            self._accept(work, choice)
+        # The frames of what failed hold all it had computed, perhaps just what memory lacks now.
+        traceback.clear_frames(failure.__traceback__)
+        self._retry(works, failure)
+
+    def _compute(self, works: list[Work]) -> list[tuple[Work, Choice]]:
+        completing, logits = self.runner.run(works)
+        choosers = [self.flights[work.sequence.request.id].chooser for work in completing]
+        choices = choose(logits, choosers) if choosers else []
+        return list(zip(completing, choices, strict=True))
 
     def _retry(self, works: list[Work], error: Exception) -> None:
         if len(works) > 1:
@@ -120,10 +132,6 @@ class Generator:
             return
         logger.exception("a step failed for request %s", work.sequence.request.id, exc_info=error)
         self._end(self.flights[work.sequence.request.id], "error", error="The model failed on this request.")
-
-    def _choose(self, completing: Items[Work], logits: torch.Tensor) -> list[Choice]:
-        choosers = [self.flights[work.sequence.request.id].chooser for work in completing]
-        return choose(logits, choosers) if choosers else []
 
     def _advance(self, works: Items[Work], started: float) -> None:
         """Note what is computed, and share the step's time out by tokens."""

@@ -7,6 +7,7 @@ computed: a prompt that begins alike takes or copies that instead of computing i
 """
 
 import itertools
+import logging
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 from inference.engines.text.memory import slot_lengths
 from inference.engines.text.sequence import Sequence
 
+logger = logging.getLogger(__name__)
 BLOCK = 16
 SMALLEST_POOL = 4
 WORTH_WAITING = 4 * BLOCK
@@ -52,6 +54,7 @@ class Pool:
         self.kept: dict[int, Kept] = {}
         self.keys: list[torch.Tensor] = [torch.empty(0)] * layers
         self.values: list[torch.Tensor] = [torch.empty(0)] * layers
+        self._held = torch.empty(0)
 
     @property
     def idle(self) -> int:
@@ -62,8 +65,15 @@ class Pool:
         return next((s for s in range(len(self.live), self.slots) if s not in self.kept), None)
 
     def resize(self, slots: int, *, device: str, dtype: torch.dtype) -> None:
-        """Layer by layer, so that at most one layer exists twice. What is kept beyond `slots` is lost."""
-        stay = min(slots, self.slots)
+        """Layer by layer, so that at most one layer exists twice. What is kept beyond `slots` is lost.
+
+        Raises `torch.OutOfMemoryError` half-way, with as many slots as all layers have then.
+        """
+        self.slots = stay = min(slots, self.slots)
+        self.kept = {slot: kept for slot, kept in self.kept.items() if slot < slots}
+        if not slots or not self._held.numel():
+            shape = (self.kv_heads, self.length, self.head_dim) if slots else (0,)
+            self._held = torch.empty(shape, device=device, dtype=dtype)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
                 # Zeros, not empty: a masked position still multiplies its value by 0, and 0 * NaN is NaN.
@@ -74,12 +84,12 @@ class Pool:
                     new[:stay] = old[:stay]
                 tensors[layer] = new
         self.slots = slots
-        self.kept = {slot: kept for slot, kept in self.kept.items() if slot < slots}
 
     def swap(self, first: int, second: int, *, length: int) -> None:
-        """Exchange the first `length` tokens of two slots."""
+        """Exchange the first `length` tokens of two slots. Allocates nothing: it must not fail half-way."""
+        held = self._held[:, :length]
         for tensor in (*self.keys, *self.values):
-            held = tensor[first, :, :length].clone()
+            held.copy_(tensor[first, :, :length])
             tensor[first, :, :length] = tensor[second, :, :length]
             tensor[second, :, :length] = held
 
@@ -180,9 +190,19 @@ class KVCache:
     def _grow(self, pool: Pool) -> bool:
         affordable = (self._budget_tokens - self.allocated_tokens) // pool.length
         more = min(max(pool.slots, SMALLEST_POOL), affordable, self._most_slots - pool.slots)
-        if more <= 0:
+        while more > 0:
+            if self._resize(pool, pool.slots + more):
+                return True
+            more //= 2
+        return False
+
+    def _resize(self, pool: Pool, slots: int) -> bool:
+        """False if the device, which others use too, has less left than the budget says."""
+        try:
+            pool.resize(slots, device=self._device, dtype=self._dtype)
+        except torch.OutOfMemoryError:
+            logger.warning("no device memory for %s slots of %s tokens", slots, pool.length)
             return False
-        pool.resize(pool.slots + more, device=self._device, dtype=self._dtype)
         return True
 
     def _reclaim(self, pool: Pool) -> None:
@@ -193,7 +213,7 @@ class KVCache:
                 return
             taken = min(other.idle, -(-lacking // other.length))
             if other is not pool and taken:
-                other.resize(other.slots - taken, device=self._device, dtype=self._dtype)
+                self._resize(other, other.slots - taken)
 
     def _pick_slot(self, pool: Pool, *, spare: Prefix) -> int:
         free = pool.free_slot()

@@ -7,6 +7,7 @@ from itertools import groupby
 import torch
 from transformers import PreTrainedModel
 
+from inference.engines.device import hand_back_memory, upload, wait
 from inference.engines.text import attention, decoder
 from inference.engines.text.kv_cache import KVCache, Pool
 from inference.engines.text.sequence import Work
@@ -20,6 +21,8 @@ class Runner:
         self._head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._cache = cache
         self._device = device
+        # Wrapping joins weights, and leaves blocks behind in which no joint one fits.
+        hand_back_memory(device)
 
     def run(self, works: Items[Work]) -> tuple[list[Work], torch.Tensor]:
         """Compute `works`. Returns those that complete their sequence, and their float32 logits [rows, vocab].
@@ -29,19 +32,21 @@ class Runner:
         ordered = sorted(works, key=_layout_key)
         tokens = [t for w in ordered for t in w.sequence.tokens[w.start : w.start + w.count]]
         positions = [p for w in ordered for p in range(w.start, w.start + w.count)]
-        packed = torch.tensor([tokens, positions], device=self._device)
+        packed = upload([tokens, positions], device=self._device)
         step = self._lay_out(ordered, packed[1])
         hidden = self._decode(packed[0], packed[1], step)
         completing, rows = _completing(ordered)
-        if len(rows) != len(tokens):
-            hidden = hidden[torch.tensor(rows, device=self._device, dtype=torch.long)]
+        if not rows:
+            wait(self._device)  # else nobody would, and the step would seem to have taken no time
+            hidden = hidden[:0]
+        elif len(rows) != len(tokens):
+            hidden = hidden[upload(rows, device=self._device, dtype=torch.long)]
         return completing, self._head(hidden).float()
 
     def free(self) -> None:
         """Let go of the model. `run` must not be called again."""
         del self._decode, self._head
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
+        hand_back_memory(self._device)
 
     def _lay_out(self, ordered: Items[Work], positions: torch.Tensor) -> attention.Step:
         writings: list[attention.Writing] = []
@@ -58,7 +63,7 @@ class Runner:
 
     def _row_index(self, pool: Pool, works: Items[Work], positions: torch.Tensor) -> torch.Tensor:
         """Rows of [slots * kv_heads * length, head_dim] for every token and key head, token by token."""
-        slots = torch.tensor([w.sequence.slot for w in works for _ in range(w.count)], device=self._device)
+        slots = upload([w.sequence.slot for w in works for _ in range(w.count)], device=self._device)
         first = slots * (pool.kv_heads * pool.length) + positions
         heads = torch.arange(0, pool.kv_heads * pool.length, pool.length, device=self._device)
         return (first[:, None] + heads).flatten()
@@ -81,7 +86,7 @@ class Runner:
                 stop,
                 max(lengths),
                 min(lengths),
-                torch.tensor(lengths, device=self._device),
+                upload(lengths, device=self._device),
             )
         if first.start == 0:
             return attention.FreshPrompts(start, stop, len(works), first.count)

@@ -7,6 +7,8 @@ of the model's own distribution, before any of these.
 
 A row draws one uniform number per token from its own generator and inverts the distribution's cumulative
 sum with it, so that a seed gives the same answer whoever shares the batch.
+
+The host reads from the device once per step, at the end: all that is chosen and reported, in one tensor.
 """
 
 import random
@@ -16,8 +18,11 @@ from dataclasses import dataclass
 import torch
 
 from inference.engines.base import Sampling
+from inference.engines.device import upload
 
 CANDIDATES = 256
+# In place of a token: the row has none, or its nucleus does not fit the candidates.
+NONE, WIDE = -1, -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class Chooser:
 
     def __init__(self, sampling: Sampling, prompt_ids: Items[int], *, vocab_size: int, device: str) -> None:
         self.sampling = sampling
-        self.random = random.Random(sampling.seed)  # noqa: S311  (not for secrets)
+        self._random = random.Random(sampling.seed)  # noqa: S311  (not for secrets)
+        self._uniform: float | None = None
         self.is_greedy = sampling.temperature <= 0
         self.counts: torch.Tensor | None = None
         self.seen: torch.Tensor | None = None
@@ -50,17 +56,28 @@ class Chooser:
             self.counts = torch.zeros(vocab_size, device=device)
         if sampling.repetition_penalty != 1.0:
             self.seen = torch.zeros(vocab_size, dtype=torch.bool, device=device)
-            self.seen[torch.tensor(list(prompt_ids), device=device)] = True
+            self.seen.index_fill_(0, upload(list(prompt_ids), device=device), True)
         if sampling.logit_bias:
             self.bias = torch.zeros(vocab_size, device=device)
-            ids = torch.tensor(list(sampling.logit_bias), device=device)
-            values = torch.tensor(list(sampling.logit_bias.values()), dtype=torch.float32, device=device)
-            self.bias[ids] = values
+            ids = upload(list(sampling.logit_bias), device=device)
+            self.bias[ids] = upload(list(sampling.logit_bias.values()), dtype=torch.float32, device=device)
 
     @property
     def adjusts(self) -> bool:
         """Whether logits change before temperature."""
         return self.counts is not None or self.seen is not None or self.bias is not None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some tokens can never be drawn."""
+        return self.sampling.top_k > 0 or self.sampling.top_p < 1
+
+    @property
+    def uniform(self) -> float:
+        """The number, 0 to 1, that draws the next token; the same until it is noted, however often tried."""
+        if self._uniform is None:
+            self._uniform = self._random.random()
+        return self._uniform
 
     def adjust(self, logits: torch.Tensor) -> torch.Tensor:
         """Bias and penalties on one row of logits [vocab]; a new tensor."""
@@ -76,30 +93,56 @@ class Chooser:
         return logits
 
     def note(self, token: int) -> None:
-        """Remember a sampled token for the penalties."""
+        """Go on to the next token; remember this one for the penalties."""
+        self._uniform = None
         if self.counts is not None:
             self.counts[token] += 1
         if self.seen is not None:
-            self.seen[token] = True
+            self.seen[token].fill_(True)
 
 
-def choose(logits: torch.Tensor, choosers: Items[Chooser]) -> list[Choice]:
-    """A token for each row of float32 logits [rows, vocab]. Does not `note` it. One transfer to the host."""
+def choose(logits: torch.Tensor, choosers: Items[Chooser], *, candidates: int = CANDIDATES) -> list[Choice]:
+    """A token for each row of float32 logits [rows, vocab]. Does not `note` it.
+
+    The likeliest `candidates` are looked at first; the few rows that want more are chosen once more from all.
+    """
     adjusted = _adjust(logits, choosers)
     best, tokens = adjusted.max(dim=-1)
     sampled = [row for row, chooser in enumerate(choosers) if not chooser.is_greedy]
     if sampled:
-        index = torch.tensor(sampled, device=logits.device)
+        index = upload(sampled, device=logits.device)
         # A NaN row must not trip the others' sampling; it is refused below.
         rows = adjusted[index].nan_to_num(nan=0.0, posinf=0.0)
-        tokens[index] = _sample(rows, [choosers[row] for row in sampled])
+        tokens[index] = _sample(rows, [choosers[row] for row in sampled], candidates)
     # The best is NaN if any is, and not finite if none can be chosen.
-    chosen = torch.where(torch.isfinite(best), tokens, -1)
+    choices = _read(logits, torch.where(torch.isfinite(best), tokens, NONE), choosers)
+    wide = [row for row, choice in enumerate(choices) if choice.token == WIDE]
+    if wide:
+        rows = logits[upload(wide, device=logits.device)]
+        again = choose(rows, [choosers[row] for row in wide], candidates=logits.shape[1])
+        for row, choice in zip(wide, again, strict=True):
+            choices[row] = choice
+    return choices
+
+
+def _read(logits: torch.Tensor, tokens: torch.Tensor, choosers: Items[Chooser]) -> list[Choice]:
+    """What was chosen, with the log-probabilities that were asked for: the step's one copy to the host."""
     asked = [row for row, chooser in enumerate(choosers) if chooser.sampling.logprobs is not None]
-    details = _logprobs(logits, chosen, choosers, asked) if asked else {}
-    return [
-        Choice(token if token >= 0 else None, details.get(row)) for row, token in enumerate(chosen.tolist())
-    ]
+    if not asked:
+        return [Choice(token if token != NONE else None) for token in tokens.tolist()]
+    most = max(choosers[row].sampling.logprobs or 0 for row in asked)
+    details = _logprobs(logits, tokens, asked, most=min(most, logits.shape[1]))
+    # In float64 token ids and float32 numbers are both exact.
+    numbers = torch.cat([tokens.double(), details.flatten()]).tolist()
+    chosen, width = [int(number) for number in numbers[: len(choosers)]], details.shape[1]
+    reports = {}
+    for place, row in enumerate(asked):
+        start = len(choosers) + place * width
+        own, *rest = numbers[start : start + width]
+        values, ids = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        top = tuple(zip(map(int, ids), values, strict=True))[: choosers[row].sampling.logprobs]
+        reports[row] = Logprobs(own, top)
+    return [Choice(token if token != NONE else None, reports.get(row)) for row, token in enumerate(chosen)]
 
 
 def _adjust(logits: torch.Tensor, choosers: Items[Chooser]) -> torch.Tensor:
@@ -112,55 +155,45 @@ def _adjust(logits: torch.Tensor, choosers: Items[Chooser]) -> torch.Tensor:
     return adjusted
 
 
-def _sample(logits: torch.Tensor, choosers: Items[Chooser]) -> torch.Tensor:
-    """Tokens [rows] drawn from logits [rows, vocab]."""
+def _sample(logits: torch.Tensor, choosers: Items[Chooser], candidates: int) -> torch.Tensor:
+    """Tokens [rows], or `WIDE`, drawn from logits [rows, vocab]."""
     device = logits.device
-    parameters = torch.tensor(
-        [[c.sampling.temperature, c.sampling.top_p, c.sampling.top_k, c.random.random()] for c in choosers],
+    parameters = upload(
+        [[c.sampling.temperature, c.sampling.top_p, c.sampling.top_k, c.uniform] for c in choosers],
         dtype=torch.float64,
         device=device,
     )
-    temperature, top_p, top_k, uniform = parameters.unbind(1)
-    scaled = logits / temperature.float().clamp_min(1e-5)[:, None]
-    cut = [c.sampling.top_k > 0 or c.sampling.top_p < 1 for c in choosers]
-    if not any(cut):
-        return _invert(scaled.softmax(-1), uniform)
-    if not all(cut):
-        return _sample_apart(scaled, choosers, parameters, cut)
-    probabilities, ids = _most_likely(scaled, choosers)
-    return ids.gather(1, _invert(_cut(probabilities, top_k, top_p), uniform)[:, None])[:, 0]
-
-
-def _sample_apart(
-    scaled: torch.Tensor, choosers: Items[Chooser], parameters: torch.Tensor, cut: list[bool]
-) -> torch.Tensor:
-    """Rows with and without top_k or top_p, so that only those that need it are sorted."""
-    tokens = torch.empty(len(cut), dtype=torch.long, device=scaled.device)
-    _, top_p, top_k, uniform = parameters.unbind(1)
-    mask = torch.tensor(cut, device=scaled.device)
-    tokens[~mask] = _invert(scaled[~mask].softmax(-1), uniform[~mask])
-    limited = [chooser for chooser, is_cut in zip(choosers, cut, strict=True) if is_cut]
-    probabilities, ids = _most_likely(scaled[mask], limited)
-    places = _invert(_cut(probabilities, top_k[mask], top_p[mask]), uniform[mask])
-    tokens[mask] = ids.gather(1, places[:, None])[:, 0]
+    scaled = logits / parameters[:, 0].float().clamp_min(1e-5)[:, None]
+    cut = [row for row, chooser in enumerate(choosers) if chooser.cuts]
+    whole = [row for row, chooser in enumerate(choosers) if not chooser.cuts]
+    wanted = max([candidates, *(choosers[row].sampling.top_k for row in cut)])
+    if not cut:
+        return _sample_whole(scaled, parameters)
+    if not whole:
+        return _sample_cut(scaled, parameters, wanted)
+    # Apart, so that only those that need it are sorted.
+    tokens = torch.empty(len(choosers), dtype=torch.long, device=device)
+    at = upload(whole, device=device)
+    tokens[at] = _sample_whole(scaled[at], parameters[at])
+    at = upload(cut, device=device)
+    tokens[at] = _sample_cut(scaled[at], parameters[at], wanted)
     return tokens
 
 
-def _most_likely(scaled: torch.Tensor, choosers: Items[Chooser]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities, descending, and their ids [rows, kept], with all that top_k and top_p can keep.
+def _sample_whole(scaled: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    return _invert(scaled.softmax(-1), parameters[:, 3])
 
-    Sorting a whole vocabulary is slow on a CPU, and the nucleus is nearly always within a few hundred.
-    """
+
+def _sample_cut(scaled: torch.Tensor, parameters: torch.Tensor, wanted: int) -> torch.Tensor:
+    """Sorting a whole vocabulary is slow, and the nucleus is nearly always within a few hundred."""
+    _, top_p, top_k, uniform = parameters.unbind(1)
     vocab = scaled.shape[-1]
-    wanted = max((c.sampling.top_k or CANDIDATES for c in choosers), default=CANDIDATES)
-    probabilities = scaled.softmax(-1)
-    best, ids = probabilities.topk(min(vocab, max(wanted, 1)), dim=-1)
-    open_ended = torch.tensor(
-        [c.sampling.top_p if not c.sampling.top_k else 0.0 for c in choosers], device=scaled.device
-    )
-    if best.shape[1] < vocab and bool((best.sum(-1) <= open_ended).any()):
-        best, ids = probabilities.sort(dim=-1, descending=True)
-    return best, ids
+    best, ids = scaled.softmax(-1).topk(min(vocab, wanted), dim=-1)
+    tokens = ids.gather(1, _invert(_cut(best, top_k, top_p), uniform)[:, None])[:, 0]
+    if best.shape[1] == vocab:
+        return tokens
+    is_wide = (top_k == 0) & (best.double().sum(-1) <= top_p)
+    return torch.where(is_wide, WIDE, tokens)
 
 
 def _cut(probabilities: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor) -> torch.Tensor:
@@ -184,18 +217,10 @@ def _invert(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     return torch.searchsorted(totals, targets, right=True)[:, 0].clamp_max(weights.shape[1] - 1)
 
 
-def _logprobs(
-    logits: torch.Tensor, chosen: torch.Tensor, choosers: Items[Chooser], asked: list[int]
-) -> dict[int, Logprobs]:
-    index = torch.tensor(asked, device=logits.device)
+def _logprobs(logits: torch.Tensor, tokens: torch.Tensor, asked: list[int], *, most: int) -> torch.Tensor:
+    """For each row asked for: its token's log-probability, the `most` best of all, and their ids. float64."""
+    index = upload(asked, device=logits.device)
     distribution = logits[index].log_softmax(-1)
-    own = distribution.gather(1, chosen[index].clamp_min(0)[:, None])
-    most = max(choosers[row].sampling.logprobs or 0 for row in asked)
-    values, ids = distribution.topk(min(most, distribution.shape[1]), dim=-1)
-    result = {}
-    for row, logprob, top_values, top_ids in zip(
-        asked, own[:, 0].tolist(), values.tolist(), ids.tolist(), strict=True
-    ):
-        count = choosers[row].sampling.logprobs or 0
-        result[row] = Logprobs(logprob, tuple(zip(top_ids[:count], top_values[:count], strict=True)))
-    return result
+    own = distribution.gather(1, tokens[index].clamp_min(0)[:, None])
+    values, ids = distribution.topk(most, dim=-1)
+    return torch.cat([own.double(), values.double(), ids.double()], dim=1)

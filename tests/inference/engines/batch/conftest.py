@@ -63,16 +63,16 @@ def one_thread() -> None:
 
 
 @pytest.fixture
-def load() -> Iterator[Callable[..., Bench]]:
-    """load(directory, task): a running engine, closed after the test."""
+def load(device: str) -> Iterator[Callable[..., Bench]]:
+    """load(directory, task): an engine running on `device`, closed after the test."""
     engines: list[BatchEngine] = []
 
-    def start(directory: Path, task: Task, *, context_length: int = 512) -> Bench:
+    def start(directory: Path, task: Task, *, context_length: int = 512, on: str = device) -> Bench:
         sink = Collector()
         manifest = Manifest(
             task=task, architecture="", context_length=context_length, weight_bytes=0, memory_bytes=0
         )
-        engine = BatchEngine.load(directory, manifest=manifest, device="cpu", sink=sink)
+        engine = BatchEngine.load(directory, manifest=manifest, device=on, sink=sink)
         engines.append(engine)
         return Bench(engine, sink)
 

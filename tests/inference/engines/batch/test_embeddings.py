@@ -88,13 +88,14 @@ def test_every_allowed_text_model_ignores_its_neighbours_in_a_batch(load, tmp_pa
 
 
 @pytest.mark.parametrize("mode", [*sorted(MODES), "cls+max"])
-def test_pooling_equals_sentence_transformers(mode):
+def test_pooling_equals_sentence_transformers(mode, device):
     modes = mode.split("+")
     torch.manual_seed(0)
     hidden, mask = torch.randn(3, 7, 4), torch.tensor([[1] * 7, [1] * 3 + [0] * 4, [1] + [0] * 6])
     features = {"token_embeddings": hidden, "attention_mask": mask}
     expected = ReferencePooling(4, pooling_mode=modes)(features)["sentence_embedding"]
-    torch.testing.assert_close(pool(hidden, mask, Pooling(modes=tuple(modes))), expected)
+    found = pool(hidden.to(device), mask.to(device), Pooling(modes=tuple(modes)))
+    torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_old_and_new_files_name_the_same_pooling(tmp_path):

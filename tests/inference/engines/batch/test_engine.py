@@ -1,11 +1,13 @@
 """One terminal chunk per request, whatever happens to it or to its neighbours."""
 
 import threading
+import weakref
 
 import pytest
 import torch
 
 from inference.engines.base import BatchRequest, GenerateRequest, RequestRefused, Sampling
+from inference.engines.batch.engine import CPU_LIMITS
 from tests.inference.engines.batch.conftest import Bench
 from tests.inference.engines.batch.models import write_model
 
@@ -53,6 +55,7 @@ def test_cancelling_a_waiting_request_ends_it_once_and_costs_nothing(bench, hold
 
 
 def test_cancelling_midway_reports_what_ran(bench, hold):
+    bench.engine._limits = CPU_LIMITS  # a GPU would take both at once
     gate = hold(bench)
     bench.submit("r", [[5], [6] * 60])
     assert gate.reached.wait(10)
@@ -94,6 +97,22 @@ def test_a_failing_input_ends_alone(bench, hold):
     assert all(bench.sink.last(f"good-{index}").finish_reason == "stop" for index in range(6))
     assert bench.engine.stats().failures == 1
     assert bench.ask("after", [[5]]).finish_reason == "stop"
+
+
+def test_what_a_failed_pass_had_computed_is_gone_when_its_halves_are_tried(bench, hold):
+    forward, left = bench.engine._runner.forward, []
+
+    def fail_together(items):
+        assert not any(tensor() is not None for tensor in left), "memory is held by what failed"
+        if len(items) > 1:
+            activations = torch.zeros(1000)
+            left.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError
+        return forward(items)
+
+    bench.engine._runner.forward = fail_together
+    assert bench.ask("r", [[5], [6], [7], [8]]).finish_reason == "stop"
+    assert len(left) == 3
 
 
 def test_numbers_that_are_not_finite_end_only_their_request(bench, hold):

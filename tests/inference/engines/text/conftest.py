@@ -23,14 +23,15 @@ def sink() -> Collector:
 
 
 @pytest.fixture
-def start(sink: Collector) -> Iterator[Start]:
-    """Load an engine that emits to `sink`."""
+def start(sink: Collector, device: str) -> Iterator[Start]:
+    """Load an engine on `device` that emits to `sink`."""
     engines: list[TextEngine] = []
 
     def load(directory: Path, kind: str = "llama", *, memory: int = 64 * 2**20, **options: Any) -> TextEngine:
         context = options.pop("context", CONTEXT)
         facts = manifest(kind, context=context, memory=memory)
-        engines.append(TextEngine.load(directory, manifest=facts, device="cpu", **({"sink": sink} | options)))
+        options = {"sink": sink, "device": device} | options
+        engines.append(TextEngine.load(directory, manifest=facts, **options))
         return engines[-1]
 
     yield load

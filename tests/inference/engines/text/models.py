@@ -66,7 +66,7 @@ def write_model(directory: Path, kind: str = "llama", *, seed: int = 0, **change
 
 def continue_greedily(model: Any, prompt: Sequence[int], *, count: int, **options: Any) -> list[int]:
     """What transformers' own `generate()` says after `prompt`, at most `count` tokens."""
-    ids = torch.tensor([list(prompt)])
+    ids = torch.tensor([list(prompt)], device=model.device)
     output = model.generate(
         ids,
         attention_mask=torch.ones_like(ids),
@@ -78,10 +78,10 @@ def continue_greedily(model: Any, prompt: Sequence[int], *, count: int, **option
     return [int(token) for token in output[0, len(prompt) :]]
 
 
-def reference(directory: Path, kind: str = "llama") -> Any:
-    """transformers' own model, to compare with."""
+def reference(directory: Path, kind: str = "llama", *, device: str = "cpu") -> Any:
+    """transformers' own model, to compare with, in float32."""
     model_class = getattr(transformers, ARCHITECTURES[kind].class_name)
-    return model_class.from_pretrained(directory, dtype="float32").eval()
+    return model_class.from_pretrained(directory, dtype="float32").eval().to(device)
 
 
 def manifest(kind: str = "llama", *, context: int = CONTEXT, memory: int = 64 * 2**20) -> Manifest:

@@ -1,6 +1,7 @@
 """One request's failure is its own: the others' answers do not change, and the engine goes on."""
 
 import logging
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from inference.engines.base import BatchRequest, Chunk, RequestRefused
 from inference.engines.text import generating
 from inference.engines.text.engine import TextEngine
+from inference.engines.text.kv_cache import Pool
 from inference.engines.text.runner import Runner
 from tests.inference.engines.text.conftest import Start
 from tests.inference.engines.text.models import CONTEXT, VOCAB, Collector, answer, ask
@@ -130,6 +132,84 @@ def test_a_step_too_large_for_memory_is_done_in_smaller_ones(
     assert ask_all(start(llama), sink) == expected
 
 
+def test_what_a_failed_step_had_computed_is_gone_when_its_halves_are_tried(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str]
+) -> None:
+    left: list[weakref.ref[torch.Tensor]] = []
+
+    def run(original: Run, self: Any, works: list[Any]) -> Any:
+        assert not any(tensor() is not None for tensor in left), "memory is held by what failed"
+        if len(works) > 1:
+            activations = torch.zeros(1000)
+            left.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError
+        return original(self, works)
+
+    break_for(monkeypatch, run)
+    assert ask_all(start(llama), sink) == expected
+    assert left
+
+
+def test_a_neighbours_failure_does_not_change_what_a_seed_draws(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = ask("drawn", [5] * 20, max_tokens=20, temperature=1.5, seed=11)
+    apart = Collector()
+    expected = answer(start(llama, sink=apart), apart, [drawn])["drawn"]
+    original = generating.choose
+
+    def choose(logits: torch.Tensor, choosers: list[Any]) -> Any:
+        choices = original(logits, choosers)
+        if any(c.sampling.stop == ("boom",) for c in choosers):
+            raise ValueError("sampling")
+        return choices
+
+    monkeypatch.setattr(generating, "choose", choose)
+    asked = [drawn, ask("victim", [4] * 20, stop=("boom",), temperature=1.0)]
+    assert answer(start(llama), sink, asked)["drawn"] == expected
+    assert sink.last("victim").finish_reason == "error"
+
+
+def limit_cache(monkeypatch: pytest.MonkeyPatch, *, slots: int) -> None:
+    """A device with less memory left than the cache was promised."""
+    resize = Pool.resize
+
+    def resize_within(self: Pool, wanted: int, **where: Any) -> None:
+        if wanted > slots:
+            raise torch.OutOfMemoryError
+        resize(self, wanted, **where)
+
+    monkeypatch.setattr(Pool, "resize", resize_within)
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_requests_wait_when_the_device_has_less_memory_than_was_promised(
+    slots: int,
+    llama: Path,
+    start: Start,
+    sink: Collector,
+    monkeypatch: pytest.MonkeyPatch,
+    expected: dict[str, str],
+) -> None:
+    limit_cache(monkeypatch, slots=slots)
+    engine = start(llama)
+    assert ask_all(engine, sink) == expected
+    assert engine.stats().failures == 0
+
+
+def test_a_device_without_any_memory_left_ends_requests_one_by_one(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str]
+) -> None:
+    engine = start(llama)
+    with monkeypatch.context() as patch:
+        limit_cache(patch, slots=0)
+        ask_all(engine, sink)
+    assert all(sink.last(name).finish_reason == "error" for name in PROMPTS)
+    assert engine.capacity().busy == 0
+    sink.chunks.clear()
+    assert ask_all(engine, sink) == expected
+
+
 def test_sampling_that_fails_for_one_row_ends_that_request(
     llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str]
 ) -> None:
@@ -194,6 +274,18 @@ def test_a_device_that_fails_for_good_still_lets_every_request_end(
         assert all(sink.last(name).finish_reason == "error" for name in PROMPTS)
         sink.chunks.clear()
     assert engine.capacity().busy == 0
+
+
+def test_a_device_that_fails_for_good_does_not_keep_the_model(
+    llama: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("device-side assert")
+
+    engine = start(llama)
+    monkeypatch.setattr(engine._cache, "clear", fail)
+    engine.close(drain=True, timeout=10)
+    assert not hasattr(engine._generator.runner, "_decode")
 
 
 def test_parameters_no_one_foresaw_fail_only_their_request(

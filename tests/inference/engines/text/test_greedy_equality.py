@@ -24,13 +24,13 @@ LENGTHS = [1, 2, 3, 15, 16, 17, 33, 50, 130, 130]
 
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_alone_in_a_mixed_batch_and_with_reused_prefixes(
-    kind: str, tmp_path: Path, start: Start, sink: Collector
+    kind: str, tmp_path: Path, device: str, start: Start, sink: Collector
 ) -> None:
     directory = write_model(tmp_path, kind)
     draw = random.Random(kind)
     prompts = [[draw.randrange(1, VOCAB) for _ in range(length)] for length in LENGTHS]
     prompts.append(prompts[-1][:100] + prompts[4])  # begins like another, and goes on otherwise
-    model, table = reference(directory, kind), TokenBytes(directory)
+    model, table = reference(directory, kind, device=device), TokenBytes(directory)
     expected = [[tuple(table.raw(t)) for t in continue_greedily(model, p, count=24)] for p in prompts]
     assert len({tuple(e) for e in expected}) > 5, "the model says the same to all, so equality proves nothing"
 
@@ -49,11 +49,11 @@ def test_alone_in_a_mixed_batch_and_with_reused_prefixes(
 
 
 def test_answers_stop_at_every_end_token_that_the_files_name(
-    tmp_path: Path, start: Start, sink: Collector
+    tmp_path: Path, device: str, start: Start, sink: Collector
 ) -> None:
     directory = write_model(tmp_path)
     prompt = [5, 6, 7]
-    said = continue_greedily(reference(directory), prompt, count=12)
+    said = continue_greedily(reference(directory, device=device), prompt, count=12)
     first, second = said[4], said[8]
     assert first not in said[:4]
     assert second not in said[:8]

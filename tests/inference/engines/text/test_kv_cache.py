@@ -1,16 +1,27 @@
 """Slots, prefixes and the budget: what is in a slot is always what its holder computed."""
 
 import random
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engines.text.kv_cache import KVCache
 from inference.engines.text.sequence import Sequence
 from tests.inference.engines.text.models import ask
 
+Make = Callable[..., KVCache]
 
-def make_cache(*, budget: int = 2048, slots: int = 8, context: int = 512) -> KVCache:
+
+@pytest.fixture
+def make_cache(device: str) -> Make:
+    return partial(make_cache_on, device)
+
+
+def make_cache_on(device: str, *, budget: int = 2048, slots: int = 8, context: int = 512) -> KVCache:
     return KVCache(
         layers=2,
         kv_heads=1,
@@ -18,7 +29,7 @@ def make_cache(*, budget: int = 2048, slots: int = 8, context: int = 512) -> KVC
         context_length=context,
         budget_tokens=budget,
         slots=slots,
-        device="cpu",
+        device=device,
         dtype=torch.float32,
     )
 
@@ -47,7 +58,7 @@ def check(cache: KVCache, sequence: Sequence) -> None:
         )
 
 
-def test_a_prefix_is_reused_in_whole_blocks_but_never_the_last_token() -> None:
+def test_a_prefix_is_reused_in_whole_blocks_but_never_the_last_token(make_cache: Make) -> None:
     cache = make_cache()
     first = sequence(list(range(100, 148)))
     assert cache.reserve(first)
@@ -64,7 +75,7 @@ def test_a_prefix_is_reused_in_whole_blocks_but_never_the_last_token() -> None:
         check(cache, other)
 
 
-def test_what_a_finished_sequence_computed_is_reused_across_slot_lengths() -> None:
+def test_what_a_finished_sequence_computed_is_reused_across_slot_lengths(make_cache: Make) -> None:
     cache = make_cache()
     first = sequence(list(range(64)))
     assert cache.reserve(first)
@@ -77,7 +88,7 @@ def test_what_a_finished_sequence_computed_is_reused_across_slot_lengths() -> No
 
 
 @pytest.mark.parametrize("is_running", [True, False])
-def test_prefixes_are_shared_within_one_scope_only(is_running: bool) -> None:
+def test_prefixes_are_shared_within_one_scope_only(make_cache: Make, is_running: bool) -> None:
     cache = make_cache()
     first = sequence(list(range(64)), scope="acme")
     assert cache.reserve(first)
@@ -90,7 +101,7 @@ def test_prefixes_are_shared_within_one_scope_only(is_running: bool) -> None:
     assert (stranger.cached, colleague.cached) == (0, 48)
 
 
-def test_a_twin_of_a_prompt_being_computed_is_coming() -> None:
+def test_a_twin_of_a_prompt_being_computed_is_coming(make_cache: Make) -> None:
     cache = make_cache()
     first, twin = sequence(list(range(200))), sequence(list(range(100)))
     assert not cache.is_coming(twin)
@@ -104,7 +115,7 @@ def test_a_twin_of_a_prompt_being_computed_is_coming() -> None:
     assert twin.cached == 96
 
 
-def test_what_failed_is_wiped_and_never_reused() -> None:
+def test_what_failed_is_wiped_and_never_reused(make_cache: Make) -> None:
     cache = make_cache()
     first = sequence(list(range(64)))
     assert cache.reserve(first)
@@ -117,7 +128,7 @@ def test_what_failed_is_wiped_and_never_reused() -> None:
     assert not any(tensor.isnan().any() for pool in cache.pools for tensor in pool.values)
 
 
-def test_the_least_recently_used_prefix_makes_room() -> None:
+def test_the_least_recently_used_prefix_makes_room(make_cache: Make) -> None:
     cache = make_cache(budget=4 * 128, context=128)
     for start in (0, 100, 200, 300):
         kept = sequence(list(range(start, start + 40)))
@@ -136,7 +147,7 @@ def test_the_least_recently_used_prefix_makes_room() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_nothing_is_mixed_up_however_sequences_come_and_go(seed: int) -> None:
+def test_nothing_is_mixed_up_however_sequences_come_and_go(make_cache: Make, seed: int) -> None:
     draw = random.Random(seed)
     cache = make_cache(budget=3000, slots=6)
     live: list[Sequence] = []
@@ -157,7 +168,7 @@ def test_nothing_is_mixed_up_however_sequences_come_and_go(seed: int) -> None:
     assert live
 
 
-def test_a_long_sequence_takes_the_memory_that_idle_short_ones_held() -> None:
+def test_a_long_sequence_takes_the_memory_that_idle_short_ones_held(make_cache: Make) -> None:
     cache = make_cache(budget=1024, slots=8)
     short = [sequence([n] * 20) for n in range(8)]
     for one in short:
@@ -169,3 +180,52 @@ def test_a_long_sequence_takes_the_memory_that_idle_short_ones_held() -> None:
     assert cache.reserve(long)
     for one in short[4:]:
         assert cache.pools[one.pool].live[one.slot] is one
+
+
+@pytest.mark.parametrize("layers_that_fit", [0, 1, 3])
+@pytest.mark.parametrize("grows", [True, False])
+def test_memory_that_runs_out_half_way_loses_nothing(
+    grows: bool, layers_that_fit: int, make_cache: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache()
+    live = [sequence([n] * 20) for n in range(3)]
+    for one in live:
+        assert cache.reserve(one)
+        compute(cache, one)
+    pool, left = cache.pools[live[0].pool], iter([True] * layers_that_fit)
+    zeros = torch.zeros
+
+    def allocate(*shape: int, **options: Any) -> torch.Tensor:
+        if not next(left, False):
+            raise torch.OutOfMemoryError
+        return zeros(*shape, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", allocate)
+        assert not cache._resize(pool, pool.slots * 2 if grows else len(live))
+    for one in live:
+        check(cache, one)
+    assert all(len(tensor) >= pool.slots for tensor in (*pool.keys, *pool.values))
+    late = sequence([9] * 20)
+    assert cache.reserve(late)
+    compute(cache, late)
+    for one in [*live, late]:
+        check(cache, one)
+
+
+def test_slots_change_places_without_new_memory(make_cache: Make) -> None:
+    class Ban(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            assert "clone" not in str(func), "what fails half-way leaves two answers mixed"
+            assert "empty" not in str(func)
+            return func(*args, **(kwargs or {}))
+
+    cache = make_cache()
+    first, second = sequence([1] * 20), sequence([2] * 20)
+    for one in (first, second):
+        assert cache.reserve(one)
+        compute(cache, one)
+    with Ban():
+        cache.release(first, keep=True)
+    check(cache, second)
+    assert second.slot == 0

@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,29 @@ def test_cancelling_a_running_request_charges_what_was_generated(
     answer(engine, sink, [ask("b", [1], max_tokens=2)])
     assert engine.stats().steps == steps + 2
     assert count_last(sink, "a") == 1
+
+
+@pytest.mark.parametrize("length", [3, 300])
+def test_a_cancelled_request_gets_at_most_one_more_step(length: int, llama: Path, start: Start) -> None:
+    class Impatient(Collector):
+        """Cancels the victim when the companion's third token comes."""
+
+        def emit(self, request_id: str, chunk: Chunk) -> None:
+            super().emit(request_id, chunk)
+            if request_id == "companion" and len(self.chunks[request_id]) == 3:
+                self.cancelled_at = engine.stats().steps
+                engine.cancel("victim")
+            if request_id == "victim" and chunk.finish_reason:
+                self.ended_at = engine.stats().steps
+
+    sink = Impatient()
+    engine = start(llama, sink=sink, step_tokens=16)
+    engine.submit(ask("companion", [1, 2], max_tokens=40, logprobs=0))
+    engine.submit(ask("victim", list(range(1, length + 1)), max_tokens=100, logprobs=0))
+    sink.wait("victim", "companion")
+    assert sink.last("victim").finish_reason == "cancelled"
+    assert sink.ended_at - sink.cancelled_at <= 1
+    assert sink.last("companion").finish_reason == "length"
 
 
 def test_cancelling_a_waiting_request_ends_it_unused(llama: Path, start: Start, sink: Collector) -> None:
@@ -168,6 +192,17 @@ def test_closing_with_drain_finishes_what_is_in_flight(llama: Path, start: Start
     assert all(sink.last(name).finish_reason == "length" for name in "abcd")
     with pytest.raises(RequestRefused, match="stopping"):
         engine.submit(ask("late", [1]))
+
+
+def test_closing_lets_go_of_weights_and_cache(llama: Path, start: Start, sink: Collector) -> None:
+    engine = start(llama)
+    answer(engine, sink, [ask("a", [1, 2], max_tokens=3)])
+    decoder: Any = engine._generator.runner._decode
+    weights = [weakref.ref(decoder._embed), weakref.ref(decoder._layers[0]._qkv.weight)]
+    del decoder
+    engine.close(drain=True, timeout=10)
+    assert [weight() for weight in weights] == [None, None]
+    assert engine._cache.allocated_tokens == 0
 
 
 def test_closing_without_drain_ends_the_rest_as_errors(llama: Path, start: Start, sink: Collector) -> None:

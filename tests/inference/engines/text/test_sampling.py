@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ from inference.engines.text.sampling import Chooser, choose
 from tests.inference.engines.text.conftest import Start
 from tests.inference.engines.text.models import Collector, answer, ask, continue_greedily, reference
 
-
-def chooser(vocab: int, prompt: tuple[int, ...] = (0,), **parameters: Any) -> Chooser:
-    return Chooser(Sampling(max_tokens=9, **parameters), prompt, vocab_size=vocab, device="cpu")
+Make = Callable[..., Chooser]
 
 
-def choose_one(logits: list[float], who: Chooser) -> int | None:
-    return choose(torch.tensor([logits]), [who])[0].token
+@pytest.fixture
+def chooser(device: str) -> Make:
+    def make(vocab: int, prompt: tuple[int, ...] = (0,), **parameters: Any) -> Chooser:
+        return Chooser(Sampling(max_tokens=9, **parameters), prompt, vocab_size=vocab, device=device)
+
+    return make
+
+
+@pytest.fixture
+def choose_one(device: str) -> Callable[..., int | None]:
+    return lambda logits, who: choose(torch.tensor([logits], device=device), [who])[0].token
 
 
 @pytest.mark.parametrize(
@@ -34,7 +42,9 @@ def choose_one(logits: list[float], who: Chooser) -> int | None:
         {"top_p": 0.999, "temperature": 3.0},  # a nucleus wider than the candidates looked at first
     ],
 )
-def test_draws_follow_the_distribution_of_transformers_warpers(parameters: dict[str, Any]) -> None:
+def test_draws_follow_the_distribution_of_transformers_warpers(
+    parameters: dict[str, Any], chooser: Make, device: str
+) -> None:
     torch.manual_seed(1)
     draws, vocab = 4000, 600
     logits = torch.randn(1, vocab) * 2
@@ -44,8 +54,8 @@ def test_draws_follow_the_distribution_of_transformers_warpers(parameters: dict[
     if "top_p" in parameters:
         scores = TopPLogitsWarper(parameters["top_p"])(None, scores)
     expected = scores.softmax(-1)[0]
-    who = chooser(vocab, seed=3, **parameters)
-    drawn = Counter(choice.token for choice in choose(logits.expand(draws, -1), [who] * draws))
+    rows = [chooser(vocab, seed=seed, **parameters) for seed in range(draws)]
+    drawn = Counter(choice.token for choice in choose(logits.to(device).expand(draws, -1), rows))
     assert all(expected[token] > 0 for token in drawn)
     assert {token for token in range(vocab) if expected[token] * draws > 12} <= set(drawn)
     for token in expected.topk(5).indices.tolist():
@@ -54,9 +64,9 @@ def test_draws_follow_the_distribution_of_transformers_warpers(parameters: dict[
         assert drawn[token] / draws == pytest.approx(share, abs=tolerance)
 
 
-def test_rows_of_all_kinds_share_a_batch_without_touching_each_other() -> None:
+def test_rows_of_all_kinds_share_a_batch_without_touching_each_other(chooser: Make, device: str) -> None:
     torch.manual_seed(2)
-    logits = torch.randn(6, 50)
+    logits = torch.randn(6, 50).to(device)
     kinds: list[dict[str, Any]] = [
         {"temperature": 0.0},
         {"seed": 1},
@@ -72,8 +82,8 @@ def test_rows_of_all_kinds_share_a_batch_without_touching_each_other() -> None:
     assert together[4].token == 7
 
 
-def test_a_row_of_nan_has_no_token_and_the_others_have_theirs() -> None:
-    logits = torch.zeros(4, 8)
+def test_a_row_of_nan_has_no_token_and_the_others_have_theirs(chooser: Make, device: str) -> None:
+    logits = torch.zeros(4, 8, device=device)
     logits[:, 3] = 5
     logits[1, 2] = math.nan
     logits[2] = -math.inf
@@ -81,7 +91,9 @@ def test_a_row_of_nan_has_no_token_and_the_others_have_theirs() -> None:
     assert [choice.token for choice in choices] == [3, None, None, 3]
 
 
-def test_frequency_and_presence_penalties_count_the_answer_only() -> None:
+def test_frequency_and_presence_penalties_count_the_answer_only(
+    chooser: Make, choose_one: Callable[..., int | None]
+) -> None:
     who = chooser(3, (0, 0, 0), temperature=0.0, frequency_penalty=0.4, presence_penalty=0.5)
     assert choose_one([1.0, 0.0, -1.0], who) == 0  # the prompt's tokens weigh nothing
     who.note(0)
@@ -90,15 +102,17 @@ def test_frequency_and_presence_penalties_count_the_answer_only() -> None:
     assert choose_one([1.0, 0.0, -1.0], who) == 1  # 1.0 - 0.8 - 0.5 = -0.3
 
 
-def test_repetition_penalty_divides_positive_and_multiplies_negative_logits() -> None:
+def test_repetition_penalty_divides_positive_and_multiplies_negative_logits(
+    chooser: Make, device: str
+) -> None:
     who = chooser(4, (0, 1), temperature=0.0, repetition_penalty=2.0)
-    assert who.adjust(torch.tensor([3.0, -1.0, 2.0, -2.0])).tolist() == [1.5, -2.0, 2.0, -2.0]
+    assert who.adjust(torch.tensor([3.0, -1.0, 2.0, -2.0], device=device)).tolist() == [1.5, -2.0, 2.0, -2.0]
     who.note(2)
-    assert who.adjust(torch.tensor([3.0, -1.0, 2.0, -2.0])).tolist() == [1.5, -2.0, 1.0, -2.0]
+    assert who.adjust(torch.tensor([3.0, -1.0, 2.0, -2.0], device=device)).tolist() == [1.5, -2.0, 1.0, -2.0]
 
 
-def test_logprobs_are_natural_logarithms_of_the_models_own_distribution() -> None:
-    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
+def test_logprobs_are_natural_logarithms_of_the_models_own_distribution(chooser: Make, device: str) -> None:
+    logits = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]], device=device)
     rows = [
         chooser(3, temperature=0.0, logprobs=2, logit_bias={2: 50.0}),
         chooser(3, temperature=0.0, logprobs=0),
@@ -125,22 +139,22 @@ def test_a_seed_gives_one_answer_in_any_company(llama: Path, start: Start, sink:
     assert sink.text("unlike") != alone
 
 
-def test_repetition_penalty_equals_generate(llama: Path, start: Start, sink: Collector) -> None:
+def test_repetition_penalty_equals_generate(llama: Path, device: str, start: Start, sink: Collector) -> None:
     prompt = [5, 6, 7, 8, 9]
-    said = continue_greedily(reference(llama), prompt, count=20, repetition_penalty=1.8)
+    said = continue_greedily(reference(llama, device=device), prompt, count=20, repetition_penalty=1.8)
     table = TokenBytes(llama)
     answer(start(llama), sink, [ask("a", prompt, max_tokens=20, repetition_penalty=1.8, logprobs=0)])
     assert sink.pieces("a") == [tuple(table.raw(token)) for token in said]
 
 
 def test_reported_logprobs_are_those_of_the_reference_model(
-    llama: Path, start: Start, sink: Collector
+    llama: Path, device: str, start: Start, sink: Collector
 ) -> None:
     prompt = [5, 6, 7]
-    model = reference(llama)
+    model = reference(llama, device=device)
     said = continue_greedily(model, prompt, count=6)
     with torch.no_grad():
-        distribution = model(torch.tensor([prompt + said])).logits[0].log_softmax(-1)
+        distribution = model(torch.tensor([prompt + said], device=device)).logits[0].log_softmax(-1)
     answer(start(llama), sink, [ask("a", prompt, max_tokens=6, logprobs=3)])
     entries = [entry for chunk in sink.chunks["a"] for entry in chunk.logprobs]
     assert len(entries) == 6
