@@ -16,8 +16,8 @@ RUNS_ON_SECONDS = ENGINE_SECONDS + FLUSH_SECONDS
 def test_a_call_that_runs_long_after_sigterm_delivers_every_token(
     offer: Callable[..., Offer], workers: Callable[..., RunningWorker], tmp_path: Path
 ) -> None:
-    offered = offer(directory=write_llama(tmp_path / "slow", layers=8, width=512))
-    worker, caller = workers(), offered.caller()
+    offered = offer(directory=write_llama(tmp_path / "slow", layers=12, width=512))
+    worker, caller = workers(memory_bytes=2**31), offered.caller()
     # At whatever pace, one of them ends soon after any moment.
     wanted = {caller.generate(offered.version, max_tokens=tokens): tokens for tokens in range(80, 1_010, 40)}
     outcomes = caller.outcomes
