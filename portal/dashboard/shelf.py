@@ -18,7 +18,7 @@ MOST_FACETS = 12
 @dataclass(frozen=True, slots=True)
 class Item:
     """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `calls` were answered
-    in the last 30 days, where the listings came with them.
+    in the last 30 days, `speed` and `ttft_ms` measured on the newest ones, where the listings came with them.
     """
 
     listing: Listing
@@ -27,6 +27,8 @@ class Item:
     cheapest: PlanVersion | None
     components: Sequence[PriceComponent]
     calls: int
+    speed: float | None
+    ttft_ms: float | None
 
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
@@ -58,6 +60,8 @@ def _item(listing: Listing, standing: Standing | str) -> Item:
         cheapest,
         components,
         getattr(listing, "calls", 0),
+        getattr(listing, "speed", None),
+        getattr(listing, "ttft_ms", None),
     )
 
 
