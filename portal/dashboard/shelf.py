@@ -22,7 +22,7 @@ class Item:
     """
 
     listing: Listing
-    standing: Standing | str
+    standing: Standing | None
     kinds: Sequence[str]
     cheapest: PlanVersion | None
     components: Sequence[PriceComponent]
@@ -43,11 +43,11 @@ def items(listings: QuerySet[Listing]) -> list[Item]:
     found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
     standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
     return [
-        _item(each, standings[each.current_version_id] if each.current_version_id else "") for each in found
+        _item(each, standings[each.current_version_id] if each.current_version_id else None) for each in found
     ]
 
 
-def _item(listing: Listing, standing: Standing | str) -> Item:
+def _item(listing: Listing, standing: Standing | None) -> Item:
     plans: list[Plan] = getattr(listing, "open_plans", [])
     latest = (next(iter(plan.versions.all()), None) for plan in plans)
     offers = [version for version in latest if version]

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from marketplace import catalogue
 from marketplace.catalogue import Filters
 from marketplace.models import Listing, Plan, Task
-from portal.dashboard import demo, ranking, shelf
+from portal.dashboard import demo, ranking, serving, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
@@ -52,6 +52,7 @@ def explore(request: HttpRequest) -> HttpResponse:
         "licences": shelf.licences(),
         "chosen": {name: asked[name] for name in NARROWING if asked.get(name)},
         "items": cards[:PAGE],
+        "meanings": serving.MEANINGS,
         "is_first": not shown,
         "demo": demo.building(),
         "more_url": _more(asked, shown + PAGE) if len(cards) > PAGE and shown + PAGE < MOST_SHOWN else "",

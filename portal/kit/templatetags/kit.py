@@ -114,14 +114,17 @@ _HOLLOW = frozenset({"cold", "draft", "ended", "revoked"})
 
 
 @register.simple_tag
-def status(name: str, label: str = "") -> SafeString:
-    """A state as a badge with a dot; the word carries the meaning, the colour only helps."""
+def status(name: str, label: str = "", meaning: str = "") -> SafeString:
+    """A state as a badge with a dot; the word carries the meaning, the colour only helps. `meaning`, on hover,
+    says what the word claims.
+    """
     tone = next((tone for tone, names in _TONES.items() if name in names), "")
     classes = f"badge badge-dot badge-{tone}" if tone else "badge badge-dot"
     if name in _HOLLOW:
         classes += " badge-hollow"
     text = label or _(name.replace("_", " ").capitalize())
-    return format_html('<span class="{}">{}</span>', classes, text)
+    title = format_html(' title="{}"', meaning) if meaning else ""
+    return format_html('<span class="{}"{}>{}</span>', classes, title, text)
 
 
 @register.simple_tag(takes_context=True)
