@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from portal.kit import clock, figures
 from portal.kit.money import Money
-from portal.kit.tables import Choice, Column, Table
+from portal.kit.tables import Arranged, Choice, Column
 
 register = template.Library()
 register.filter("compact", figures.compact)
@@ -137,7 +137,7 @@ def here(context: RequestContext, url: str, *, exact: bool = False) -> bool:
 
 
 @register.simple_tag
-def chosen(table: Table, choice: Choice, key: str) -> str:
+def chosen(table: Arranged, choice: Choice, key: str) -> str:
     """Marks the option that the query string asks for."""
     return mark_safe(" selected") if table.chosen.get(choice.name) == key else ""
 
