@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from uuid import UUID
 
 from django.conf import settings
@@ -32,6 +33,11 @@ class DraftLine:
     unit_price: Money | None
     per: int
     amount: Money
+
+    @property
+    def rate(self) -> Fraction | None:
+        """The exact price of one unit beyond the included ones, in micro-minor units; None for a hard stop."""
+        return Fraction(self.unit_price.amount, self.per) if self.unit_price else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

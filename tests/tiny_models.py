@@ -60,6 +60,16 @@ def write_llama(
     return directory
 
 
+def write_base_llama(directory: Path) -> Path:
+    """A text-generation version without a chat template, as base models are."""
+    write_llama(directory, seed=1)
+    path = directory / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    del settings["chat_template"]
+    path.write_text(json.dumps(settings))
+    return directory
+
+
 def write_bert(directory: Path, *, seed: int = 0) -> Path:
     """A sentence-embedding version: mean pooling and normalisation, 32 dimensions."""
     import torch

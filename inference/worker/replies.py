@@ -203,7 +203,11 @@ class Replies:
             client, request_id=UUID(hex=call.id), outcome=outcome,
             quantities={} if outcome == "failed" else dict(chunk.usage or {}), reply=call.reply,
             final=protocol.pack(final),
-            facts_extra={**call.timings(), "worker": self._worker_id, "finish_reason": final.finish_reason},
+            facts_extra={
+                **call.timings(), "worker": self._worker_id,
+                # A version is not to be blamed for what its callers send.
+                "finish_reason": "refused" if item.refused else final.finish_reason,
+            },
         )  # fmt: skip
         return answer
 

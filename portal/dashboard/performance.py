@@ -14,7 +14,11 @@ DAYS = 7
 # The newest calls stand for the rest, so that a popular listing's page costs no more than a new one's.
 MOST_CALLS = 20_000
 
-_BY_HOUR = """
+# Tokens after the first, by the time after the first.
+SPEED = "(output_tokens - 1) * 1000.0 / (latency_ms - ttft_ms)"
+IS_TIMED = "outcome = 'succeeded' AND output_tokens > 1 AND latency_ms > ttft_ms"
+
+_BY_HOUR = f"""
     WITH calls AS (
         SELECT date_trunc('hour', finished_at) AS hour, outcome, ttft_ms, latency_ms, output_tokens
         FROM usage_event WHERE listing_id = %s AND id >= %s
@@ -27,10 +31,9 @@ _BY_HOUR = """
         percentile_cont(0.95) WITHIN GROUP (ORDER BY ttft_ms) FILTER (WHERE outcome = 'succeeded'),
         percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
         percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
-        percentile_cont(0.5) WITHIN GROUP (ORDER BY output_tokens * 1000.0 / (latency_ms - ttft_ms))
-            FILTER (WHERE outcome = 'succeeded' AND output_tokens > 1 AND latency_ms > ttft_ms)
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY {SPEED}) FILTER (WHERE {IS_TIMED})
     FROM calls GROUP BY hour ORDER BY hour
-"""
+"""  # noqa: S608 (constants of this module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ def answered_share(measured: list[Hour]) -> float | None:
 
 
 def charts(measured: list[Hour]) -> list[Chart]:
-    """Latency, speed and answered share over the week."""
+    """Latency, speed and answered share over the week. The first token and speed are of those that generate: others
+    answer at once.
+    """
     at = [hour.hour for hour in measured]
     first = [
         Series(_("median"), [h.ttft_p50 for h in measured]),
@@ -73,12 +78,13 @@ def charts(measured: list[Hour]) -> list[Chart]:
         Series(_("95th percentile"), [h.latency_p95 for h in measured]),
     ]
     share = [Series(_("answered"), [100 * h.answered / h.calls for h in measured])]
-    found = [
+    speed = [Series(_("median"), [h.speed_p50 for h in measured])]
+    generating = [
         Chart("ttft", _("Time to first token"), at, first, unit="ms"),
+        Chart("speed", _("Output speed"), at, speed, unit="tokens/s"),
+    ]
+    return [
+        *(generating if any(hour.speed_p50 for hour in measured) else []),
         Chart("latency", _("Whole answer"), at, whole, unit="ms"),
         Chart("answered", _("Answered calls"), at, share, unit="%"),
     ]
-    if any(hour.speed_p50 for hour in measured):
-        speed = [Series(_("median"), [h.speed_p50 for h in measured])]
-        found.insert(1, Chart("speed", _("Output speed"), at, speed, unit="tokens/s"))
-    return found

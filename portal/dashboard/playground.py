@@ -6,13 +6,16 @@ from uuid import UUID
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from marketplace.models import Listing, PlanVersion, Subscription, Task
+from marketplace.models import Listing, PlanVersion, Subscription
 from portal.accounts import membership, playground
 from portal.accounts.models import Organisation
-from portal.dashboard import snippets
+from portal.dashboard import modes
+from portal.dashboard.modes import Mode
 from portal.kit.money import exponent
 
 VISITORS = "visitors"
+# An answer of this length shows what a model can do; a short context is shared with the prompt.
+USUAL_TOKENS = 200
 
 
 def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | None) -> Subscription | None:
@@ -28,31 +31,25 @@ def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | N
     return None
 
 
-def config(listing: Listing, subscription: Subscription, user_id: UUID | None) -> dict[str, Any]:
+def config(
+    listing: Listing, subscription: Subscription, user_id: UUID | None, *, mode: Mode
+) -> dict[str, Any]:
     """The page's JSON; prices are micro-minor units per so many units of a meter."""
-    path, _body = snippets.first_call(listing)
+    context_length = listing.current_version.context_length if listing.current_version else 0
     member = None if subscription.organisation.slug == VISITORS else user_id
     token = playground.issue(subscription.organisation_id, listing.pk, user_id=member)
     return {
-        "task": listing.task,
+        "mode": mode,
         "model": listing.path,
         "base_url": f"{settings.PUBLIC_URL}/v1",
-        "endpoint": f"/v1{path}",
+        "endpoint": f"/v1{modes.PATHS[mode]}",
         "headers": {"Authorization": f"Bearer {token}"},
         "currency": _currency(subscription.plan_version),
         "prices": _prices(subscription.plan_version),
+        "most_tokens": context_length,
+        "usual_tokens": max(1, min(USUAL_TOKENS, context_length // 2)),
         "words": _words(),
     }
-
-
-def template_of(listing: Listing) -> str:
-    """The partial that fits the task."""
-    return {
-        Task.TEXT_GENERATION: "marketplace/playground/chat.html",
-        Task.FEATURE_EXTRACTION: "marketplace/playground/embedding.html",
-        Task.IMAGE_CLASSIFICATION: "marketplace/playground/image.html",
-        Task.TEXT_CLASSIFICATION: "marketplace/playground/text.html",
-    }[Task(listing.task)]
 
 
 def _currency(version: PlanVersion) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What narrows and sorts the catalogue besides the listings' own facts: prices, and how much they are called."""
+"""What narrows and sorts the catalogue besides the listings' own facts: prices, and what their calls were like."""
 
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -9,20 +9,26 @@ from django.db.models import (
     DecimalField,
     Exists,
     F,
+    FloatField,
     OuterRef,
     QuerySet,
     Subquery,
     Sum,
     Value,
 )
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce
 
 from billing.models import UsageRollup
 from marketplace.models import Listing, Meter, Plan, PlanVersion, PriceComponent
-from portal.kit import clock
+from portal.dashboard.performance import DAYS, IS_TIMED, SPEED
+from portal.kit import clock, ids
 from portal.kit.money import from_major
 
 POPULAR_DAYS = 30
+# So many of a listing's newest calls are measured, and fewer than the least say nothing.
+NEWEST_CALLS = 50
+FEWEST_CALLS = 5
 TOKENS = (Meter.INPUT_TOKENS, Meter.CACHED_TOKENS, Meter.OUTPUT_TOKENS)
 # Exact, and wide enough for the largest price times a million.
 RATE = DecimalField(max_digits=60, decimal_places=12)
@@ -77,6 +83,37 @@ def with_calls(found: QuerySet[Listing]) -> QuerySet[Listing]:
 def most_called_first(found: QuerySet[Listing]) -> QuerySet[Listing]:
     """For listings `with_calls`."""
     return found.order_by(F("calls").desc(), "-published_at", "-id")
+
+
+def with_speed(found: QuerySet[Listing]) -> QuerySet[Listing]:
+    """Each with `speed` (tokens per second, where it generates) and `ttft_ms` (to the whole answer where it does
+    not): medians of its newest calls of the last week; None where too few were answered.
+    """
+    return found.annotate(speed=_median(SPEED, IS_TIMED), ttft_ms=_median("ttft_ms", "outcome = 'succeeded'"))
+
+
+def fastest_first(found: QuerySet[Listing]) -> QuerySet[Listing]:
+    """For listings `with_speed`: most tokens a second, those without a measurement last."""
+    return found.order_by(F("speed").desc(nulls_last=True), "-published_at", "-id")
+
+
+def soonest_first(found: QuerySet[Listing]) -> QuerySet[Listing]:
+    """For listings `with_speed`: shortest time to the first token, those without a measurement last."""
+    return found.order_by(F("ttft_ms").asc(nulls_last=True), "-published_at", "-id")
+
+
+def _median(measure: str, counted: str) -> RawSQL:
+    """Of the newest calls alone, read from the end of the listing's own index: the same for one call or millions."""
+    since = ids.first_at(clock.now() - timedelta(days=DAYS))
+    sql = f"""(
+        SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY {measure})
+        FROM (
+            SELECT outcome, output_tokens, ttft_ms, latency_ms FROM usage_event
+            WHERE listing_id = "marketplace_listing"."id" AND id >= %s ORDER BY id DESC LIMIT %s
+        ) newest
+        WHERE {counted} HAVING count(*) >= %s
+    )"""  # noqa: S608 (constants of ours)
+    return RawSQL(sql, [since, NEWEST_CALLS, FEWEST_CALLS], output_field=FloatField())  # noqa: S611
 
 
 def _offers() -> QuerySet[PlanVersion]:

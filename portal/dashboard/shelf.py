@@ -18,15 +18,17 @@ MOST_FACETS = 12
 @dataclass(frozen=True, slots=True)
 class Item:
     """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `calls` were answered
-    in the last 30 days, where the listings came with them.
+    in the last 30 days, `speed` and `ttft_ms` measured on the newest ones, where the listings came with them.
     """
 
     listing: Listing
-    standing: Standing | str
+    standing: Standing | None
     kinds: Sequence[str]
     cheapest: PlanVersion | None
     components: Sequence[PriceComponent]
     calls: int
+    speed: float | None
+    ttft_ms: float | None
 
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
@@ -41,11 +43,11 @@ def items(listings: QuerySet[Listing]) -> list[Item]:
     found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
     standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
     return [
-        _item(each, standings[each.current_version_id] if each.current_version_id else "") for each in found
+        _item(each, standings[each.current_version_id] if each.current_version_id else None) for each in found
     ]
 
 
-def _item(listing: Listing, standing: Standing | str) -> Item:
+def _item(listing: Listing, standing: Standing | None) -> Item:
     plans: list[Plan] = getattr(listing, "open_plans", [])
     latest = (next(iter(plan.versions.all()), None) for plan in plans)
     offers = [version for version in latest if version]
@@ -58,6 +60,8 @@ def _item(listing: Listing, standing: Standing | str) -> Item:
         cheapest,
         components,
         getattr(listing, "calls", 0),
+        getattr(listing, "speed", None),
+        getattr(listing, "ttft_ms", None),
     )
 
 

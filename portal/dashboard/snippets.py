@@ -3,7 +3,17 @@
 import json
 from typing import Any, NamedTuple
 
-from marketplace.models import Listing, Task
+from marketplace.models import Listing
+from portal.dashboard import modes
+from portal.dashboard.modes import Mode
+
+FIRST: dict[Mode, dict[str, Any]] = {
+    "chat": {"messages": [{"role": "user", "content": "Hello!"}]},
+    "completion": {"prompt": "Once upon a time", "max_tokens": 60},
+    "embedding": {"input": ["A first text", "A second text"]},
+    "image": {"input": {"image": "data:image/png;base64,..."}},
+    "text": {"input": {"text": "I like it a lot"}},
+}
 
 
 class Snippet(NamedTuple):
@@ -26,16 +36,8 @@ def for_listing(listing: Listing, *, base_url: str) -> list[Snippet]:
 
 def first_call(listing: Listing) -> tuple[str, dict[str, Any]]:
     """The path below the base URL and the body."""
-    match listing.task:
-        case Task.TEXT_GENERATION:
-            messages = [{"role": "user", "content": "Hello!"}]
-            return "/chat/completions", {"model": listing.path, "messages": messages}
-        case Task.FEATURE_EXTRACTION:
-            return "/embeddings", {"model": listing.path, "input": ["A first text", "A second text"]}
-        case Task.IMAGE_CLASSIFICATION:
-            return "/predictions", {"model": listing.path, "input": {"image": "data:image/png;base64,..."}}
-        case _:
-            return "/predictions", {"model": listing.path, "input": {"text": "I like it a lot"}}
+    mode = modes.of(listing)[0]
+    return modes.PATHS[mode], {"model": listing.path, **FIRST[mode]}
 
 
 def _curl(url: str, body: dict[str, Any]) -> str:
@@ -54,6 +56,8 @@ def _python(base_url: str, path: str, body: dict[str, Any]) -> str:
     client = f'import os\n\nfrom openai import OpenAI\n\nclient = OpenAI(base_url="{base_url}", api_key=os.environ["MERCATO_API_KEY"])\n'
     if path == "/chat/completions":
         return f"{client}answer = client.chat.completions.create(\n{arguments})\nprint(answer.choices[0].message.content)"
+    if path == "/completions":
+        return f"{client}answer = client.completions.create(\n{arguments})\nprint(answer.choices[0].text)"
     if path == "/embeddings":
         return (
             f"{client}answer = client.embeddings.create(\n{arguments})\nprint(len(answer.data[0].embedding))"
@@ -74,6 +78,8 @@ def _javascript(base_url: str, path: str, body: dict[str, Any]) -> str:
     )
     if path == "/chat/completions":
         return f"{client}const answer = await client.chat.completions.create({text});\nconsole.log(answer.choices[0].message.content);"
+    if path == "/completions":
+        return f"{client}const answer = await client.completions.create({text});\nconsole.log(answer.choices[0].text);"
     if path == "/embeddings":
         return f"{client}const answer = await client.embeddings.create({text});\nconsole.log(answer.data[0].embedding.length);"
     indented = text.replace("\n", "\n  ")

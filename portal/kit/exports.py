@@ -8,14 +8,14 @@ from typing import Any
 from django.http import HttpResponse
 
 from portal.kit.money import Money
-from portal.kit.tables import Table
+from portal.kit.tables import Arranged
 
 MOST_ROWS = 50_000
 # A cell that starts like this would be run as a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def csv_of(table: Table, *, name: str) -> HttpResponse:
+def csv_of(table: Arranged, *, name: str) -> HttpResponse:
     """`name.csv` with a column per table column: at most `MOST_ROWS` rows under the current filters."""
     columns = [column for column in table.columns if column.label]
     rows = ([column.value(row) for column in columns] for row in table.every(MOST_ROWS))

@@ -1,7 +1,8 @@
-"""Tables of database rows: search, filter, sort, keyset pages and CSV, all from the query string."""
+"""Tables: search, filter, sort, keyset pages and CSV, all from the query string. Here those of database rows."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, reduce
@@ -65,28 +66,37 @@ def containing(*fields: str) -> Callable[[str], Q]:
     return lambda text: reduce(or_, (Q(**{f"{field}__icontains": text}) for field in fields))
 
 
-class Table:
-    """One page of `rows` under what the query string asks. Unknown sorts, choices and cursors are ignored.
-
-    Pages are by keyset: a cursor is the last row's (sort value, id), so a late page costs as little as the
-    first and rows that arrive meanwhile shift nothing.
-    """
+class Arranged(ABC):
+    """What a query string asks of a table's rows. Unknown sorts, choices and cursors are ignored."""
 
     def __init__(
-        self, rows: QuerySet[Any], columns: Sequence[Column], *, query: QueryDict, order: str = "-created_at",
-        search: Callable[[str], Q] | None = None, choices: Sequence[Choice] = (), size: int = 25,
+        self, columns: Sequence[Column], *, query: QueryDict, order: str, choices: Sequence[Choice], searchable: bool
     ) -> None:  # fmt: skip
-        self.columns, self.choices, self.search = columns, choices, search
-        self._query, self._default, self._size = query, order, size
-        self._rows = self._narrowed(rows)
+        self.columns, self.choices, self.is_searchable = columns, choices, searchable
+        self._query, self._default = query, order
+
+    @property
+    @abstractmethod
+    def page(self) -> Sequence[Any]:
+        """The rows to show."""
+
+    @property
+    @abstractmethod
+    def next_url(self) -> str:
+        """Where the next page is; "" on the last."""
+
+    @property
+    @abstractmethod
+    def first_url(self) -> str:
+        """Where the first page is, if this is a later one."""
+
+    @abstractmethod
+    def every(self, limit: int) -> Iterable[Any]:
+        """All filtered rows in order, for an export."""
 
     @property
     def text(self) -> str:
         return self._query.get("q", "").strip()
-
-    @property
-    def is_searchable(self) -> bool:
-        return self.search is not None
 
     @property
     def is_filtered(self) -> bool:
@@ -109,6 +119,61 @@ class Table:
     def heads(self) -> list[Head]:
         return [self._head(column) for column in self.columns]
 
+    @property
+    def csv_url(self) -> str:
+        return self.url(after=None, format="csv")
+
+    @property
+    def clear_url(self) -> str:
+        """This table without its search and choices."""
+        return self.url(after=None, q=None, **{choice.name: None for choice in self.choices})
+
+    @property
+    def kept(self) -> Mapping[str, str]:
+        """What a search must not lose of the address: the sort, and what is asked of the rest of the page."""
+        typed = {"q", "after", "format", *(choice.name for choice in self.choices)}
+        return {name: self._query.get(name, "") for name in self._query if name not in typed}
+
+    def url(self, **changes: str | None) -> str:
+        """This table's query string with some keys changed; None removes one."""
+        kept = {name: value for name, value in self._query.items() if name not in ("format", *changes)}
+        return "?" + urlencode(kept | {name: value for name, value in changes.items() if value is not None})
+
+    @property
+    def _field(self) -> str:
+        return self.order.removeprefix("-")
+
+    @property
+    def _is_descending(self) -> bool:
+        return self.order.startswith("-")
+
+    def _head(self, column: Column) -> Head:
+        if not column.sort:
+            return Head(column, "", "")
+        mine = self._field == column.sort
+        # A first click on numbers shows the largest first; a click on the sorted column turns it round.
+        turns_down = not self._is_descending if mine else column.is_numeric
+        url = self.url(sort=f"-{column.sort}" if turns_down else column.sort, after=None)
+        if not mine:
+            return Head(column, url, "")
+        return Head(column, url, "descending" if self._is_descending else "ascending")
+
+
+class Table(Arranged):
+    """One page of database `rows`.
+
+    Pages are by keyset: a cursor is the last row's (sort value, id), so a late page costs as little as the
+    first and rows that arrive meanwhile shift nothing.
+    """
+
+    def __init__(
+        self, rows: QuerySet[Any], columns: Sequence[Column], *, query: QueryDict, order: str = "-created_at",
+        search: Callable[[str], Q] | None = None, choices: Sequence[Choice] = (), size: int = 25,
+    ) -> None:  # fmt: skip
+        super().__init__(columns, query=query, order=order, choices=choices, searchable=search is not None)
+        self._search, self._size = search, size
+        self._rows = self._narrowed(rows)
+
     @cached_property
     def page(self) -> list[Any]:
         return self._fetched[: self._size]
@@ -123,25 +188,10 @@ class Table:
 
     @property
     def first_url(self) -> str:
-        """Where the first page is, if this is a later one."""
         return self.url(after=None) if self._cursor else ""
 
-    @property
-    def csv_url(self) -> str:
-        return self.url(after=None, format="csv")
-
-    def url(self, **changes: str | None) -> str:
-        """This table's query string with some keys changed; None removes one."""
-        kept = {name: value for name, value in self._query.items() if name not in ("format", *changes)}
-        return "?" + urlencode(kept | {name: value for name, value in changes.items() if value is not None})
-
     def every(self, limit: int) -> QuerySet[Any]:
-        """All filtered rows in order, for an export."""
         return self._ordered(self._rows)[:limit]
-
-    @property
-    def _field(self) -> str:
-        return self.order.removeprefix("-")
 
     @cached_property
     def _cursor(self) -> list[Any] | None:
@@ -155,7 +205,7 @@ class Table:
         rows = self._ordered(self._rows)
         if self._cursor:
             value, pk = self._cursor
-            past = "lt" if self.order.startswith("-") else "gt"
+            past = "lt" if self._is_descending else "gt"
             beyond = Q(**{f"{self._field}__{past}": value})
             # By id alone the condition stays simple enough for the planner to skip whole partitions.
             if self._field != "id":
@@ -166,24 +216,13 @@ class Table:
     def _ordered(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         if self._field == "id":
             return rows.order_by(self.order)
-        return rows.order_by(self.order, "-pk" if self.order.startswith("-") else "pk")
+        return rows.order_by(self.order, "-pk" if self._is_descending else "pk")
 
     def _narrowed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        if self.text and self.search:
-            rows = rows.filter(self.search(self.text))
+        if self.text and self._search:
+            rows = rows.filter(self._search(self.text))
         fields = {choice.name: choice.field for choice in self.choices}
         return rows.filter(**{fields[name]: value for name, value in self.chosen.items()})
-
-    def _head(self, column: Column) -> Head:
-        if not column.sort:
-            return Head(column, "", "")
-        mine, descending = self._field == column.sort, self.order.startswith("-")
-        # A first click on numbers shows the largest first; a click on the sorted column turns it round.
-        turns_down = not descending if mine else column.is_numeric
-        url = self.url(sort=f"-{column.sort}" if turns_down else column.sort, after=None)
-        if not mine:
-            return Head(column, url, "")
-        return Head(column, url, "descending" if descending else "ascending")
 
 
 class _Cursor:

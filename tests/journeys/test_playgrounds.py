@@ -1,4 +1,6 @@
-"""The playgrounds that do not chat: vectors compared and pictures classified by real models, in a real browser."""
+"""The playgrounds that do not chat: texts continued, vectors compared and pictures classified by real models, in a
+real browser.
+"""
 
 import io
 import re
@@ -19,6 +21,13 @@ PER_IMAGE = {
     "name": "Pictures",
     "kind": "paid",
     "components": [{"meter": "images", "included": 0, "amount": 1_000_000, "per": 1}],
+}
+
+PER_TOKEN = {
+    "slug": "tokens",
+    "name": "Tokens",
+    "kind": "paid",
+    "components": [{"meter": "output_tokens", "included": 0, "amount": 1_000_000, "per": 1}],
 }
 
 
@@ -58,6 +67,56 @@ def test_a_picture_gets_labels_with_scores_and_its_price(
     assert scores == sorted(scores, reverse=True)
     assert sum(scores) == pytest.approx(1, abs=0.001)
     expect(page.locator("[data-part=cost]")).to_have_text("$0.01")
+
+
+def test_a_base_model_goes_on_with_a_text_and_with_its_own(
+    market: Market, browser: Browser, tmp_path: Path
+) -> None:
+    listing = publish(
+        market.provider,
+        "base-writer",
+        "text-generation",
+        tiny_models.write_base_llama(tmp_path / "base"),
+        PER_TOKEN,
+    )
+    subscribe(market.consumer, listing, "tokens", spend_cap=100_000_000)
+    page = open_playground(market, browser, listing)
+    expect(page.get_by_text("This model has no chat template")).to_be_visible()
+    expect(page.get_by_role("navigation", name="How to try it")).to_have_count(0)
+    text = "the quick brown fox\n"
+    page.get_by_label("Text to continue").fill(text)
+    page.get_by_label("max_tokens").fill("24")
+    run(page)
+    expect(page.locator("[data-part=tokens]")).to_have_text(re.compile(r"^\d+ \+ 24$"))
+    expect(page.locator("[data-part=cost]")).to_have_text("$0.24")
+    expect(page.locator("[data-part=result] .given")).to_have_text(text, use_inner_text=False)
+    added = page.locator("[data-part=result] .added").text_content()
+    assert added
+    page.get_by_role("button", name="Continue from here").click()
+    expect(page.get_by_label("Text to continue")).to_have_value(text + added)
+
+
+def test_a_completion_is_shown_as_code_and_can_be_stopped(market: Market, browser: Browser) -> None:
+    subscribe(market.consumer, market.slow, "standard")
+    page = open_playground(market, browser, market.slow)
+    page.get_by_role("navigation", name="How to try it").get_by_role("link", name="Completion").click()
+    page.get_by_label("Text to continue").fill("the lazy dog ")
+    page.get_by_label("max_tokens").fill("900")
+    page.get_by_label("stop", exact=True).fill("never, \\n\\n")
+    page.get_by_text("View as code").click()
+    curl = page.locator("[data-part=code-curl]")
+    expect(curl).to_contain_text("/v1/completions")
+    expect(curl).to_contain_text('"prompt": "the lazy dog "')
+    expect(curl).to_contain_text(re.compile(r'"stop": \[\s+"never",\s+"\\n\\n"\s+\]'))
+    page.get_by_role("tab", name="Python").click()
+    expect(page.locator("[data-part=code-python]")).to_contain_text("client.completions.create(")
+    expect(page.locator("[data-part=code-python]")).to_contain_text("chunk.choices[0].text")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("[data-part=result] .added")).not_to_be_empty()
+    expect(page.locator("[data-part=cost]")).to_contain_text("$")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("[data-part=status]")).to_have_text("Stopped; what was generated is charged")
+    expect(page.get_by_role("button", name="Run")).to_be_visible()
 
 
 def open_playground(market: Market, browser: Browser, listing: str) -> Page:

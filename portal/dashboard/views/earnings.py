@@ -1,13 +1,17 @@
 """What a provider earned."""
 
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
+from billing.earnings import Summary
 from portal.dashboard import reports
 from portal.dashboard.acting import actor
 from portal.kit.exports import csv_rows
+from portal.kit.sheets import Sheet
+from portal.kit.tables import Column
 
 
 @login_required
@@ -17,18 +21,31 @@ def earnings(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET, default="month")
     summary = reports.earnings_summary(organisation, span)
+    listings = _sheet(summary, request.GET)
     if request.GET.get("format") == "csv":
-        parts = ((part.listing, part.earned) for part in summary.listings)
         head = ["listing", "requests", "usage", "fees", "gross", "commission", "net"]
-        rows = (
-            [listing, each.requests, each.usage, each.fees, each.gross, each.commission, each.net]
-            for listing, each in parts
-        )
-        return csv_rows(head, rows, name="earnings")
+        return csv_rows(head, listings.cells(), name="earnings")
     context = {
         "span": span,
         "ranges": reports.RANGES,
         "summary": summary,
+        "listings": listings,
         "charts": reports.earnings_charts(organisation, span),
     }
     return render(request, "studio/earnings.html", context)
+
+
+def _sheet(summary: Summary, asked: QueryDict) -> Sheet:
+    money = "components/money.html"
+    columns = [
+        Column("listing", _("Listing"), sort="listing", template="studio/cells/earning_listing.html"),
+        Column("earned.requests", _("Calls"), kind="number", sort="calls"),
+        Column("earned.usage", _("Usage"), kind="money", sort="usage", template=money),
+        Column("earned.fees", _("Monthly fees"), kind="money", sort="fees", template=money),
+        Column("earned.gross", _("Gross"), kind="money", sort="gross", template=money),
+        Column("earned.commission", _("Commission"), kind="money", sort="commission", template=money),
+        Column("earned.net", _("Earned"), kind="money", sort="earned", template=money),
+    ]
+    return Sheet(
+        summary.listings, columns, query=asked, order="-gross", identity="listing_id", search="listing"
+    )

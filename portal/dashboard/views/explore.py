@@ -12,7 +12,7 @@ from django.views.decorators.http import require_GET
 from marketplace import catalogue
 from marketplace.catalogue import Filters
 from marketplace.models import Listing, Plan, Task
-from portal.dashboard import demo, ranking, shelf
+from portal.dashboard import demo, ranking, serving, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
@@ -20,8 +20,13 @@ PAGE = 24
 MOST_SHOWN = 480
 SORTS = [
     ("relevance", _("Best match")), ("newest", _("Newest")), ("name", _("Name")), ("smallest", _("Smallest")),
-    ("price", _("Lowest price")), ("popular", _("Most used")),
+    ("price", _("Lowest price")), ("popular", _("Most used")), ("throughput", _("Highest throughput")),
+    ("latency", _("Lowest latency")),
 ]  # fmt: skip
+ARRANGEMENTS = {
+    "price": ranking.cheapest_first, "popular": ranking.most_called_first, "throughput": ranking.fastest_first,
+    "latency": ranking.soonest_first,
+}  # fmt: skip
 SIZES = [
     ("100000000", _("100M parameters")), ("1000000000", _("1B parameters")), ("10000000000", _("10B parameters")),
     ("100000000000", _("100B parameters")),
@@ -47,6 +52,7 @@ def explore(request: HttpRequest) -> HttpResponse:
         "licences": shelf.licences(),
         "chosen": {name: asked[name] for name in NARROWING if asked.get(name)},
         "items": cards[:PAGE],
+        "meanings": serving.MEANINGS,
         "is_first": not shown,
         "demo": demo.building(),
         "more_url": _more(asked, shown + PAGE) if len(cards) > PAGE and shown + PAGE < MOST_SHOWN else "",
@@ -79,10 +85,11 @@ def _words_sort(asked: QueryDict) -> catalogue.Sort:
 
 
 def _arranged(found: QuerySet[Listing], asked: QueryDict) -> QuerySet[Listing]:
-    """The catalogue knows neither what a plan comes to nor what is called most."""
+    """The catalogue knows neither what a plan comes to nor what calls were like."""
     price = ranking.read_price(asked.get("price", ""))
-    found = ranking.with_calls(found if price is None else ranking.costing_at_most(found, price))
-    arrange = {"price": ranking.cheapest_first, "popular": ranking.most_called_first}.get(_sort(asked))
+    found = found if price is None else ranking.costing_at_most(found, price)
+    arrange = ARRANGEMENTS.get(_sort(asked))
+    found = ranking.with_speed(ranking.with_calls(found))
     return arrange(found) if arrange else found
 
 

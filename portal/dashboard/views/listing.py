@@ -10,7 +10,7 @@ from django.views.decorators.http import require_GET
 
 from marketplace.models import Listing, Meter, Plan, Version
 from marketplace.pricing import METERS
-from portal.dashboard import finding, performance, playground, results, serving, snippets
+from portal.dashboard import finding, modes, performance, playground, results, serving, snippets
 from portal.dashboard.acting import current
 from portal.kit import markdown
 from portal.kit.money import exponent
@@ -22,9 +22,12 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     context = _shared(request, owner, slug, tab="overview")
     listing, payer = context["listing"], context["payer"]
     if payer and listing.current_version:
+        mode = modes.chosen(listing, request.GET.get("mode", ""))
         context |= {
-            "playground": playground.config(listing, payer, _user_id(request)),
-            "playground_template": playground.template_of(listing),
+            "modes": modes.of(listing),
+            "mode": mode,
+            "playground": playground.config(listing, payer, _user_id(request), mode=mode),
+            "playground_template": f"marketplace/playground/{mode}.html",
         }
     context["card"] = markdown.render(listing.card)
     return render(request, "marketplace/listing/overview.html", context)
@@ -100,7 +103,7 @@ def _shared(request: HttpRequest, owner: str, slug: str, *, tab: str) -> dict[st
         "own": own,
         "payer": playground.payer(listing, organisation, _user_id(request)),
         "plans": _plans(listing),
-        "standing": serving.standings([version.pk])[version.pk] if version else "",
+        "standing": serving.standings([version.pk])[version.pk] if version else None,
     }
 
 

@@ -1,17 +1,20 @@
 """What was used, call by call and in sums, and what it will cost."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.db.models import Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from billing import invoicing
 from billing import usage as metered
+from billing.invoicing import DraftSection
 from billing.models import Outcome
+from billing.usage import Point
 from portal.accounts.models import ApiKey, Organisation
 from portal.dashboard import reports
 from portal.dashboard.acting import actor
@@ -19,6 +22,7 @@ from portal.dashboard.reports import By
 from portal.dashboard.vocabulary import translated
 from portal.kit import clock, ids
 from portal.kit.exports import csv_of, csv_rows
+from portal.kit.sheets import Sheet
 from portal.kit.tables import Choice, Column, Table
 
 NO_REQUEST = UUID(int=0)
@@ -31,12 +35,10 @@ def usage(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET)
     by: By = "key" if request.GET.get("by") == "key" else "model"
-    groups = reports.usage_groups(organisation, span, by=by)
+    groups = _group_sheet(reports.usage_groups(organisation, span, by=by), request.GET, by=by)
     if request.GET.get("format") == "csv":
         head = ["group", "requests", "failed", "input_tokens", "output_tokens", "charge"]
-        rows = ([p.group, p.totals.requests, p.totals.failed, p.totals.input_tokens, p.totals.output_tokens,
-                 p.totals.charge] for p in groups)  # fmt: skip
-        return csv_rows(head, rows, name=f"usage-by-{by}")
+        return csv_rows(head, groups.cells(), name=f"usage-by-{by}")
     context = {
         "span": span,
         "ranges": reports.RANGES,
@@ -79,6 +81,7 @@ def requests(request: HttpRequest) -> HttpResponse:
 def invoice(request: HttpRequest) -> HttpResponse:
     """What the running periods would cost if they ended now."""
     draft = invoicing.draft(actor(request).organisation, clock.now())
+    sections = [(section, _line_sheet(section, request.GET)) for section in draft.sections]
     if request.GET.get("format") == "csv":
         head = [
             "listing",
@@ -95,10 +98,38 @@ def invoice(request: HttpRequest) -> HttpResponse:
         rows = (
             [s.listing, s.plan, s.starts, s.ends, line.label, line.quantity, line.included, line.unit_price, line.per,
              line.amount]
-            for s in draft.sections for line in s.lines
+            for s, sheet in sections for line in sheet.page
         )  # fmt: skip
         return csv_rows(head, rows, name="draft-invoice")
-    return render(request, "console/invoice.html", {"draft": draft})
+    return render(request, "console/invoice.html", {"draft": draft, "sections": sections})
+
+
+def _group_sheet(groups: Iterable[Point], asked: QueryDict, *, by: By) -> Sheet:
+    columns = [
+        Column("group", _("Key") if by == "key" else _("Model"), sort="group", template="console/cells/group.html"),
+        Column("totals.requests", _("Requests"), kind="number", sort="requests"),
+        Column("totals.failed", _("Failed"), kind="number", sort="failed"),
+        Column("totals.input_tokens", _("Input tokens"), kind="number", sort="input"),
+        Column("totals.output_tokens", _("Output tokens"), kind="number", sort="output"),
+        Column("totals.charge", _("Spend"), kind="money", sort="spend", template="components/money.html"),
+    ]  # fmt: skip
+    return Sheet(groups, columns, query=asked, order="-spend", identity="group_id", search="group")
+
+
+def _line_sheet(section: DraftSection, asked: QueryDict) -> Sheet:
+    """A section has a line for the fee and each meter, so all are on its one page."""
+    columns = [
+        Column("label", _("Line"), sort="line", template="console/cells/invoice_line.html"),
+        Column("quantity", _("Quantity"), kind="number", sort="quantity"),
+        Column(
+            "included", _("Included"), kind="number", sort="included", template="console/cells/included.html"
+        ),
+        Column(
+            "rate", _("Unit price"), kind="number", sort="price", template="console/cells/line_price.html"
+        ),
+        Column("amount", _("Amount"), kind="money", sort="amount", template="components/money.html"),
+    ]
+    return Sheet(section.lines, columns, query=asked)
 
 
 def _by_request_id(text: str) -> Q:

@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from portal.kit import clock, figures
 from portal.kit.money import Money
-from portal.kit.tables import Choice, Column, Table
+from portal.kit.tables import Arranged, Choice, Column
 
 register = template.Library()
 register.filter("compact", figures.compact)
@@ -114,14 +114,17 @@ _HOLLOW = frozenset({"cold", "draft", "ended", "revoked"})
 
 
 @register.simple_tag
-def status(name: str, label: str = "") -> SafeString:
-    """A state as a badge with a dot; the word carries the meaning, the colour only helps."""
+def status(name: str, label: str = "", meaning: str = "") -> SafeString:
+    """A state as a badge with a dot; the word carries the meaning, the colour only helps. `meaning`, on hover,
+    says what the word claims.
+    """
     tone = next((tone for tone, names in _TONES.items() if name in names), "")
     classes = f"badge badge-dot badge-{tone}" if tone else "badge badge-dot"
     if name in _HOLLOW:
         classes += " badge-hollow"
     text = label or _(name.replace("_", " ").capitalize())
-    return format_html('<span class="{}">{}</span>', classes, text)
+    title = format_html(' title="{}"', meaning) if meaning else ""
+    return format_html('<span class="{}"{}>{}</span>', classes, title, text)
 
 
 @register.simple_tag(takes_context=True)
@@ -134,7 +137,7 @@ def here(context: RequestContext, url: str, *, exact: bool = False) -> bool:
 
 
 @register.simple_tag
-def chosen(table: Table, choice: Choice, key: str) -> str:
+def chosen(table: Arranged, choice: Choice, key: str) -> str:
     """Marks the option that the query string asks for."""
     return mark_safe(" selected") if table.chosen.get(choice.name) == key else ""
 

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from billing.credit import keys
-from portal.kit import redis
+from billing.events import read
+from portal.kit import ids, redis
 from tests.inference.worker.conftest import Offer
 from tests.inference.worker.worker_process import RunningWorker, await_that
 
@@ -43,3 +46,18 @@ def test_a_cancelled_call_stops_and_reports_what_was_generated(
     assert ended.outcome == "cancelled", worker.log
     assert at_cancel <= ended.quantities["output_tokens"] < 600
     await_that(lambda: worker.state().replicas[0].busy == 0)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("prompt", "reason"), [([10, 11], "length"), ([10**6], "refused")])
+def test_the_record_tells_a_request_that_no_worker_could_run(
+    offer: Callable[..., Offer], workers: Callable[..., RunningWorker], prompt: list[int], reason: str
+) -> None:
+    offered = offer()
+    workers()
+    caller, request = offered.caller(), ids.uuid7()
+    caller.admit(offered.version, [request], worst={"input_tokens": 2, "output_tokens": 1})
+    body = {"prompt_ids": prompt, "cache_scope": "caller", "sampling": {"max_tokens": 1, "temperature": 0.0}}
+    caller.send(request, offered.version, kind="generate", body=body)
+    caller.read()
+    ((_entry, fields),) = redis.client().xrange(keys.USAGE_STREAM)
+    assert read(fields).extra["finish_reason"] == reason

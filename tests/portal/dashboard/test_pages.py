@@ -54,6 +54,43 @@ def test_subscribing_opens_the_playground_on_ones_own_account(cast: Cast, listin
     assert cast.outsider.personal_organisation.subscriptions.filter(ended_at=None).count() == 1
 
 
+@pytest.mark.parametrize(
+    ("has_template", "asked", "endpoint", "other"),
+    [
+        (True, "", "/v1/chat/completions", "Completion</a>"), (True, "completion", "/v1/completions", "Chat</a>"),
+        (True, "image", "/v1/chat/completions", "Completion</a>"), (False, "", "/v1/completions", ""),
+        (False, "chat", "/v1/completions", ""),
+    ],
+)  # fmt: skip
+def test_a_text_model_is_tried_as_its_version_allows(
+    cast: Cast, listing: Listing, has_template: bool, asked: str, endpoint: str, other: str
+) -> None:
+    Version.objects.filter(listing=listing).update(report={"facts": {"has_chat_template": has_template}})
+    browser = cast.browser(cast.outsider)
+    browser.post("/listings/acme/writer/subscribe/", {"plan": "standard"})
+    page = browser.get("/listings/acme/writer/", {"mode": asked})
+    assert page.context["playground"]["endpoint"] == endpoint
+    assert (page.context["playground"]["most_tokens"], page.context["playground"]["usual_tokens"]) == (
+        128,
+        64,
+    )
+    shown = page.content.decode()
+    assert ('aria-label="How to try it"' in shown, other in shown) == (has_template, True)
+    assert ("This model has no chat template" in shown) is not has_template
+
+
+def test_a_model_without_a_chat_template_is_shown_with_calls_that_it_can_answer(
+    listing: Listing, client: Client
+) -> None:
+    assert "client.chat.completions.create(" in client.get("/listings/acme/writer/api/").content.decode()
+    Version.objects.filter(listing=listing).update(report={"facts": {"has_chat_template": False}})
+    page = client.get("/listings/acme/writer/api/").content.decode()
+    assert "/v1/completions" in page
+    assert page.count("client.completions.create(") == 2, "Python and JavaScript"
+    assert "answer.choices[0].text" in page
+    assert "chat.completions" not in page
+
+
 def test_a_key_is_shown_once(cast: Cast) -> None:
     browser = cast.browser(cast.owner)
     shown = browser.post("/console/keys/", {"name": "app", "scopes": ["inference"], "expires": "30"})

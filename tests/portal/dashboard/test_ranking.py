@@ -9,34 +9,15 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from billing.models import UsageRollup
-from marketplace import pricing, publishing, subscribing
-from marketplace.models import Listing, Version
+from marketplace import pricing, subscribing
+from marketplace.models import Listing
 from marketplace.pricing import Component, TermsFields
+from portal.dashboard import ranking
 from portal.kit import clock
 from tests.conftest import Cast
+from tests.portal.dashboard.offers import DOLLAR, offer, record_calls
 
 pytestmark = [pytest.mark.usefixtures("clean_redis"), pytest.mark.django_db]
-DOLLAR = 100_000_000
-
-
-def offer(cast: Cast, slug: str, *, kind: str, cents: int | None) -> Listing:
-    """A published listing at so many cents per million output tokens; None only includes some."""
-    made = publishing.create_listing(
-        cast.acme, by=cast.owner, slug=slug, name=slug.title(), task="text-generation"
-    )
-    made.current_version = Version.objects.create(
-        listing=made, number=1, digest=slug.ljust(64, "0"), task=made.task, architecture="llama", context_length=128,
-        parameter_count=1000, weight_bytes=4000, memory_bytes=8000, state=Version.State.READY, created_by=cast.owner,
-    )  # fmt: skip
-    made.save()
-    amount = None if cents is None else cents * DOLLAR // 100
-    included = 1000 if cents is None else 0
-    terms: TermsFields = {
-        "components": [Component(meter="output_tokens", included=included, amount=amount, per=1_000_000)]
-    }
-    pricing.create_plan(made, by=cast.owner, kind=kind, name="Standard", slug="standard", **terms)
-    publishing.publish(made, by=cast.owner)
-    return made
 
 
 def call(cast: Cast, listing: Listing, *, times: int, days_ago: int) -> None:
@@ -106,7 +87,43 @@ def test_the_most_called_of_the_last_month_comes_first(
     assert [item.calls for item in items] == [7, 3, 0]
 
 
-@pytest.mark.parametrize("sort", ["relevance", "price", "popular"])
+def test_the_fastest_and_the_soonest_come_first_and_the_unmeasured_last(
+    client: Client, shelf: dict[str, Listing]
+) -> None:
+    record_calls(shelf["dear"], 5, output_tokens=101, ttft_ms=400, latency_ms=1400)
+    record_calls(shelf["cheap"], 5, output_tokens=41, ttft_ms=30, latency_ms=1030)
+    assert shown(client, "sort=throughput") == ["dear", "cheap", "gratis"]
+    assert shown(client, "sort=latency") == ["cheap", "dear", "gratis"]
+    page = client.get("/?sort=throughput")
+    assert [(item.speed, item.ttft_ms) for item in page.context["items"]] == [
+        (100, 400),
+        (40, 30),
+        (None, None),
+    ]
+    assert "100 tokens/s" in page.content.decode()
+    assert "30 ms" in page.content.decode()
+
+
+def test_only_the_newest_answered_calls_of_the_week_are_measured(
+    client: Client, shelf: dict[str, Listing]
+) -> None:
+    newest = ranking.NEWEST_CALLS
+    record_calls(shelf["dear"], newest, days_ago=2, output_tokens=11, ttft_ms=10, latency_ms=1010)
+    record_calls(shelf["dear"], newest - 1, days_ago=1, output_tokens=21, ttft_ms=10, latency_ms=1010)
+    record_calls(shelf["dear"], 1, outcome="failed", output_tokens=999, ttft_ms=1, latency_ms=2)
+    record_calls(shelf["cheap"], newest, days_ago=8, output_tokens=301, ttft_ms=1, latency_ms=1001)
+    record_calls(shelf["gratis"], ranking.FEWEST_CALLS - 1, output_tokens=301, ttft_ms=1, latency_ms=1001)
+    items = client.get("/?sort=throughput").context["items"]
+    assert {item.listing.slug: item.speed for item in items} == {"dear": 20, "cheap": None, "gratis": None}
+
+
+def test_an_answer_of_one_token_has_a_latency_and_no_speed(client: Client, shelf: dict[str, Listing]) -> None:
+    record_calls(shelf["dear"], 5, output_tokens=1, ttft_ms=20, latency_ms=20)
+    item = client.get("/?sort=latency").context["items"][0]
+    assert (item.listing.slug, item.speed, item.ttft_ms) == ("dear", None, 20)
+
+
+@pytest.mark.parametrize("sort", ["relevance", "price", "popular", "throughput", "latency"])
 def test_more_listings_take_no_more_queries(
     cast: Cast, client: Client, shelf: dict[str, Listing], sort: str, django_assert_num_queries: Any
 ) -> None:

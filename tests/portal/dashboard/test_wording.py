@@ -46,7 +46,8 @@ def test_what_goes_into_a_refusal_is_translated_too() -> None:
         )
         assert wording.explain(unpriced) == "a/b 尚不能发布：它没有套餐。请先定价；免费也是一种价格。"
         assert wording.explain(UploadOver(reason="has expired")) == "此上传已过期。请重新开始。"
-    assert wording.explain(NotFound(what="plan")) == "There is no such plan, or it is not yours to see."
+    with translation.override("en"):
+        assert wording.explain(NotFound(what="plan")) == "There is no such plan, or it is not yours to see."
 
 
 def test_stored_findings_are_chinese_on_the_page_of_a_version(cast: Cast, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-import { events, post } from "./call.ts";
 import type { Config } from "./config.ts";
 import { find, readParams } from "./config.ts";
 import { showCode } from "./code.ts";
 import { Runner } from "./run.ts";
+import { stream } from "./stream.ts";
 
 interface Message { role: "system" | "user" | "assistant"; content: string }
 
@@ -61,19 +61,6 @@ export function startChat(root: HTMLElement, config: Config): void {
   });
   root.addEventListener("input", refreshCode);
   refreshCode();
-}
-
-type Hear = (text: string) => void;
-
-async function stream(config: Config, body: object, signal: AbortSignal, onComment: Hear, onText: Hear) {
-  const response = await post(config, body, signal);
-  let usage: Record<string, any> | undefined;
-  for await (const event of events(response, onComment)) {
-    const text = event.choices?.[0]?.delta?.content;
-    if (text) onText(text);
-    usage = event.usage ?? usage;
-  }
-  return usage;
 }
 
 function addTurn(root: HTMLElement, config: Config, message: Message): HTMLElement {

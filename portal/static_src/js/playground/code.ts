@@ -18,6 +18,11 @@ function methodOf(path: string): string | null {
   return path.endsWith("/embeddings") ? "embeddings.create" : null;
 }
 
+// Where a chunk of a stream has its text.
+function pieceOf(path: string, access: "." | "?."): string {
+  return path.endsWith("/chat/completions") ? `${access}delta${access}content` : `${access}text`;
+}
+
 function asCurl(config: Config, path: string, body: object): string {
   const json = JSON.stringify(body, null, 2).replaceAll("'", "'\\''");
   return `curl ${config.base_url}${path} \\\n  -H "Authorization: Bearer ${KEY}" \\\n  -H "Content-Type: application/json" \\\n  -d '${json}'`;
@@ -32,7 +37,7 @@ function asPython(config: Config, path: string, body: Record<string, unknown>): 
     return `${head}    json=${python(body)},\n)\nprint(answer.json())`;
   }
   if (!body.stream) return `${client}answer = client.${method}(\n${fields})\nprint(answer)`;
-  return `${client}stream = client.${method}(\n${fields})\nfor chunk in stream:\n    if chunk.choices:\n        print(chunk.choices[0].delta.content or "", end="")`;
+  return `${client}stream = client.${method}(\n${fields})\nfor chunk in stream:\n    if chunk.choices:\n        print(chunk.choices[0]${pieceOf(path, ".")} or "", end="")`;
 }
 
 function asJavaScript(config: Config, path: string, body: Record<string, unknown>): string {
@@ -43,7 +48,7 @@ function asJavaScript(config: Config, path: string, body: Record<string, unknown
   }
   const client = `import OpenAI from "openai";\n\nconst client = new OpenAI({ baseURL: "${config.base_url}", apiKey: process.env.MERCATO_API_KEY });\n`;
   if (!body.stream) return `${client}const answer = await client.${method}(${json});\nconsole.log(answer);`;
-  return `${client}const stream = await client.${method}(${json});\nfor await (const chunk of stream) process.stdout.write(chunk.choices[0]?.delta?.content ?? "");`;
+  return `${client}const stream = await client.${method}(${json});\nfor await (const chunk of stream) process.stdout.write(chunk.choices[0]${pieceOf(path, "?.")} ?? "");`;
 }
 
 export function showCode(root: HTMLElement, config: Config, path: string, body: Record<string, unknown>): void {

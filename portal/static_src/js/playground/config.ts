@@ -4,7 +4,7 @@ import type { Currency } from "../elements/numbers.ts";
 export interface Price { meter: string; amount: number; per: number }
 
 export interface Config {
-  task: string;
+  mode: string;
   model: string;
   base_url: string;
   endpoint: string;
@@ -34,10 +34,15 @@ export function readParams(root: HTMLElement): Params {
     const name = input.dataset.param!;
     const text = input.value.trim();
     if (!text || text === input.dataset.default) continue;
-    if (name === "stop") params[name] = text.split(",").map((part) => part.trim()).filter(Boolean);
+    if (name === "stop") params[name] = text.split(",").map((part) => unescape(part.trim())).filter(Boolean);
     else params[name] = Number(text);
   }
   return params;
+}
+
+// A field of one line can hold no line break, which is what many texts are to end at.
+function unescape(text: string): string {
+  return text.replaceAll("\\n", "\n").replaceAll("\\t", "\t");
 }
 
 export function echoRanges(root: HTMLElement): void {

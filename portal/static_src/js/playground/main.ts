@@ -1,21 +1,22 @@
 import { startChat } from "./chat.ts";
 import { startImageClassification, startTextClassification } from "./classify.ts";
+import { startCompletion } from "./completion.ts";
 import type { Config } from "./config.ts";
 import { echoRanges, readConfig } from "./config.ts";
 import { startEmbedding } from "./embedding.ts";
 
-const TASKS: Record<string, (root: HTMLElement, config: Config) => void> = {
-  "text-generation": startChat,
-  "feature-extraction": startEmbedding,
-  "sentence-similarity": startEmbedding,
-  "image-classification": startImageClassification,
-  "text-classification": startTextClassification,
+const MODES: Record<string, (root: HTMLElement, config: Config) => void> = {
+  chat: startChat,
+  completion: startCompletion,
+  embedding: startEmbedding,
+  image: startImageClassification,
+  text: startTextClassification,
 };
 
 document.addEventListener("DOMContentLoaded", () => {
   for (const root of document.querySelectorAll<HTMLElement>("[data-playground]")) {
     const config = readConfig(root);
     echoRanges(root);
-    TASKS[config.task]?.(root, config);
+    MODES[config.mode]?.(root, config);
   }
 });

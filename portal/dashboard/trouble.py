@@ -1,0 +1,66 @@
+"""Which versions fail their callers right now: by their latest calls, and by their last load."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from django.db import connection
+
+from inference.protocol import load_error_key
+from portal.kit import clock, ids
+from portal.kit import redis as kit_redis
+
+MINUTES = 15
+# The newest calls of a listing stand for the rest, so that a popular one costs no more than a new one.
+MOST_CALLS = 200
+# One failure is an accident, and so is a rare one.
+FEWEST_FAILED = 3
+ONE_IN = 10
+
+# A call that failed by its own request says nothing of the version.
+_FAILING = """
+    SELECT version.id, count(*), count(*) FILTER (WHERE calls.failed)
+    FROM marketplace_version version CROSS JOIN LATERAL (
+        SELECT version_id, outcome = 'failed' AS failed, finish_reason
+        FROM usage_event WHERE listing_id = version.listing_id AND id >= %s
+        ORDER BY id DESC LIMIT %s
+    ) calls
+    WHERE version.id = ANY(%s) AND calls.version_id = version.id AND calls.finish_reason <> 'refused'
+    GROUP BY version.id
+    HAVING count(*) FILTER (WHERE calls.failed) >= greatest(%s, count(*) / %s::numeric)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """`failed` of the `calls` begun in the last minutes, 0 of 0 if those are well; whether the last load failed."""
+
+    calls: int
+    failed: int
+    is_unloadable: bool
+
+
+def find(version_ids: Collection[UUID]) -> Mapping[UUID, Trouble]:
+    """The troubled ones among the versions. Raises a Redis error."""
+    if not version_ids:
+        return {}
+    failing, unloadable = _failing(version_ids), _unloadable(version_ids)
+    return {
+        version: Trouble(*failing.get(version, (0, 0)), version in unloadable)
+        for version in failing.keys() | unloadable
+    }
+
+
+def _failing(version_ids: Collection[UUID]) -> dict[UUID, tuple[int, int]]:
+    since = ids.first_at(clock.now() - timedelta(minutes=MINUTES))
+    with connection.cursor() as cursor:
+        cursor.execute(_FAILING, [since, MOST_CALLS, list(version_ids), FEWEST_FAILED, ONE_IN])
+        return {version: (calls, failed) for version, calls, failed in cursor.fetchall()}
+
+
+def _unloadable(version_ids: Collection[UUID]) -> set[UUID]:
+    """Workers note a failed load for half a minute, in which they refuse the version's calls."""
+    wanted = list(version_ids)
+    reasons = kit_redis.client().mget([load_error_key(version.hex) for version in wanted])
+    return {version for version, reason in zip(wanted, reasons, strict=True) if reason is not None}
