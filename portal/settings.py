@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from django.templatetags.static import static
+
 from portal.kit import environment
 from portal.kit.environment import flag, listed, number
 
@@ -188,7 +190,21 @@ SPECTACULAR_SETTINGS = {
 }
 
 # The operators' console
-UNFOLD = {"SITE_TITLE": "Mercato", "SITE_HEADER": "Mercato operations", "SITE_URL": "/"}
+# The accent of every other page, in shades.
+_ACCENT = {
+    "50": "97% .014", "100": "94% .03", "200": "88% .06", "300": "80% .105", "400": "70% .155", "500": "60% .19",
+    "600": "50.5% .2", "700": "44% .18", "800": "38% .15", "900": "33% .12", "950": "25% .08",
+}  # fmt: skip
+UNFOLD = {
+    "SITE_TITLE": "Mercato",
+    "SITE_HEADER": "Mercato operations",
+    "SITE_SYMBOL": "storefront",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("favicon.svg")}
+    ],
+    "SITE_URL": "/",
+    "COLORS": {"primary": {shade: f"oklch({tone} 268)" for shade, tone in _ACCENT.items()}},
+}
 
 # Work
 CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)

@@ -43,6 +43,7 @@ provider = [
     path("studio/listings/<slug:slug>/", studio.listing, name="studio_listing"),
     path("studio/listings/<slug:slug>/edit/", studio.edit, name="studio_edit"),
     path("studio/listings/<slug:slug>/upload/", studio.upload, name="studio_upload"),
+    path("studio/listings/<slug:slug>/upload/refusal/", studio.upload_refusal, name="studio_upload_refusal"),
     path("studio/listings/<slug:slug>/versions/<int:number>/", studio.version, name="studio_version"),
     path(
         "studio/listings/<slug:slug>/versions/<int:number>/current/",

@@ -1,7 +1,9 @@
 """Refusals and findings in the reader's language. They are raised and stored in English, as the API shows them."""
 
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
 from django.utils.translation import get_language, gettext
 
@@ -19,6 +21,17 @@ def explain(error: PortalError) -> str:
     return gettext(error.message).format(**facts)
 
 
+def retell(told: Mapping[str, Any]) -> str:
+    """A refusal as the API told it, in the reader's language: its code names the sentence, its facts fill it."""
+    for kind in _kinds(PortalError):
+        try:
+            if kind.code == told["code"] and kind.message.format(**told) == told["message"]:
+                return explain(kind(**told))
+        except (KeyError, IndexError, TypeError):
+            continue
+    return translate(str(told.get("message", "")))
+
+
 def translate(text: str) -> str:
     """A sentence of ours that has its facts in it already; unchanged if it is of no known phrase."""
     if not text or (get_language() or "en").startswith("en"):
@@ -30,6 +43,12 @@ def translate(text: str) -> str:
                 **{name: translate(fact) if name in OUR_WORDS else fact for name, fact in facts.items()}
             )
     return gettext(text)
+
+
+def _kinds(error: type[PortalError]) -> Iterator[type[PortalError]]:
+    yield error
+    for kind in error.__subclasses__():
+        yield from _kinds(kind)
 
 
 def _fact(name: str, value: object) -> object:

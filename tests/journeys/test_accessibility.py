@@ -39,8 +39,12 @@ def test_consumers_pages_have_no_breach(market: Market, browser: Browser, width:
         browser, market.stack.url, viewport={"width": width, "height": 900}, color_scheme=scheme
     )
     visitor.sign_in(market.consumer.email)
-    listings = [f"/listings/{listing}/" for listing in (market.text, market.embedding)]
-    paths = [*(f"/console/{part}" for part in CONSOLE), *ORGANISATION, *listings]
+    playgrounds = [f"{market.text}/", f"{market.text}/?mode=completion", f"{market.embedding}/"]
+    paths = [
+        *(f"/console/{part}" for part in CONSOLE),
+        *ORGANISATION,
+        *(f"/listings/{part}" for part in playgrounds),
+    ]
     assert inspect(visitor, paths) == {}
 
 

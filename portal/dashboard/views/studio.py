@@ -1,5 +1,6 @@
 """A provider's listings: described, uploaded, published, withdrawn."""
 
+import json
 from typing import Any
 
 from django.contrib import messages
@@ -12,11 +13,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from marketplace import publishing, subscribing
 from marketplace.models import Listing, Task, Version
-from portal.dashboard import finding
+from marketplace.validation.report import Finding
+from portal.dashboard import finding, wording
 from portal.dashboard.acting import Actor, actor
 from portal.dashboard.forms import ListingForm, NewListingForm, attempt
 from portal.dashboard.vocabulary import translated
-from portal.kit.errors import NotFound
+from portal.kit.errors import Invalid, NotFound
 from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
 
@@ -95,6 +97,23 @@ def upload(request: HttpRequest, slug: str) -> HttpResponse:
         "unreachable": _("The connection broke. Nothing is lost: upload again to go on where it stopped."),
     }
     return render(request, "studio/upload.html", {"listing": found, "upload_words": words})
+
+
+@login_required
+@require_POST
+def upload_refusal(request: HttpRequest, slug: str) -> HttpResponse:
+    """What the API answered an upload, as the page shows it: the API itself speaks English."""
+    _acting, found = _mine(request, slug)
+    try:
+        told = json.loads(request.body)
+        findings = told.get("findings") or []
+        context = {
+            "message": wording.retell(told),
+            "findings": [Finding(**each).to_json() for each in findings],
+        }
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Invalid(reason="The request cannot be carried out.") from error
+    return render(request, "studio/refusal.html", context | {"listing": found})
 
 
 @login_required

@@ -1,7 +1,7 @@
 import htmx from "htmx.org";
 import { watchCopying } from "./elements/copy.ts";
 import { watchDialogs } from "./elements/dialogs.ts";
-import { openOnWideScreens, watchMenus } from "./elements/menus.ts";
+import { openOnWideScreens, showCurrentLinks, watchMenus } from "./elements/menus.ts";
 import { watchTabs } from "./elements/tabs.ts";
 import { watchThemeMenu } from "./elements/theme-menu.ts";
 import { localiseTimes, watchTimes } from "./elements/times.ts";
@@ -16,6 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
   watchDialogs();
   watchMenus();
   openOnWideScreens();
+  showCurrentLinks();
 });
 
 document.addEventListener("htmx:config:request", (event) => {

@@ -53,6 +53,7 @@ function options(host: HTMLElement, spec: Spec): uPlot.Options {
   return {
     width: host.clientWidth,
     height: host.clientHeight,
+    padding: [8, 24, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
@@ -60,12 +61,17 @@ function options(host: HTMLElement, spec: Spec): uPlot.Options {
       y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] },
     },
     axes: [
-      { ...axis, grid: { show: false }, space: 76, ...(spec.scale === "time" ? { values: timeTicks } : {}) },
-      { ...axis, size: 58, space: 36, values: (_, ticks) => ticks.map((tick) => inUnit(tick, spec.unit)) },
+      { ...axis, grid: { show: false }, size: 28, space: 76, ...(spec.scale === "time" ? { values: timeTicks } : {}) },
+      { ...axis, size: 58, space: 36, values: (_, ticks) => ticks.map((tick) => onAxis(tick, spec.unit)) },
     ],
     series: [{}, ...spec.series.map((series, index) => lineOf(host, spec, series.label, index))],
     plugins: [drawTip(host, spec)],
   };
+}
+
+// A unit of more than a sign stands in the title alone.
+function onAxis(tick: number, unit: string): string {
+  return unit.includes("/") ? compact(tick) : inUnit(tick, unit);
 }
 
 // In the reader's own manner; the day alone where a tick stands for midnight or the ticks are days apart.

@@ -117,8 +117,11 @@ def test_only_the_newest_answered_calls_of_the_week_are_measured(
     assert {item.listing.slug: item.speed for item in items} == {"dear": 20, "cheap": None, "gratis": None}
 
 
-def test_an_answer_of_one_token_has_a_latency_and_no_speed(client: Client, shelf: dict[str, Listing]) -> None:
-    record_calls(shelf["dear"], 5, output_tokens=1, ttft_ms=20, latency_ms=20)
+@pytest.mark.parametrize(("tokens", "latency_ms"), [(1, 20), (1, 90), (80, 21)])
+def test_an_answer_in_one_piece_has_a_latency_and_no_speed(
+    client: Client, shelf: dict[str, Listing], tokens: int, latency_ms: int
+) -> None:
+    record_calls(shelf["dear"], 5, output_tokens=tokens, ttft_ms=20, latency_ms=latency_ms)
     item = client.get("/?sort=latency").context["items"][0]
     assert (item.listing.slug, item.speed, item.ttft_ms) == ("dear", None, 20)
 

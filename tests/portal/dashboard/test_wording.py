@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.utils import translation
 
-from marketplace.errors import NotPublishable, UploadOver
+from marketplace.errors import NotPublishable, QuotaExceeded, UploadOver
 from marketplace.models import Version
 from marketplace.publishing import create_listing
 from marketplace.validation import examine
@@ -72,6 +73,50 @@ def test_stored_findings_are_chinese_on_the_page_of_a_version(cast: Cast, tmp_pa
             found.message for found in report.findings if wording.translate(found.message) == found.message
         ]
     assert english == []
+
+
+def told_by_the_api(cast: Cast, names: list[str]) -> dict[str, Any]:
+    """What the API answers to whoever declares such files."""
+    files = [{"path": name, "size": 1, "sha256": f"{index:064x}"} for index, name in enumerate(names)]
+    answer = cast.browser(cast.owner).post(
+        "/api/listings/acme/writer/uploads/", {"files": files}, "application/json", headers=CHINESE
+    )
+    error: dict[str, Any] = answer.json()["error"]
+    return error
+
+
+def test_a_refused_upload_is_retold_in_chinese(cast: Cast) -> None:
+    create_listing(cast.acme, by=cast.owner, slug="writer", name="Writer", task="text-generation")
+    error = told_by_the_api(cast, ["model.bin", "weights.zip"])
+    assert error["message"].startswith("model.bin: This is a pickle format")
+    page = cast.browser(cast.owner).post(
+        "/studio/listings/writer/upload/refusal/", error, "application/json", headers=CHINESE
+    )
+    shown = page.content.decode()
+    assert "这是 pickle 格式" in shown
+    assert "此处不解压归档文件" in shown
+    assert "<code>weights.zip</code>" in shown
+    assert not re.search(r"(?<!--)[A-Z][a-z]+ [a-z]+ [a-z]+", re.sub(r"<[^>]*>", "", shown))
+
+
+def test_a_refusal_without_findings_is_retold_by_its_code_and_facts() -> None:
+    refusal = QuotaExceeded(organisation="acme", kept=5, size=7, limit=9)
+    told = {"code": refusal.code, "message": str(refusal), **refusal.data}
+    with translation.override("zh-hans"):
+        assert wording.retell(told) == wording.explain(refusal)
+        assert "acme" in wording.retell(told)
+        assert wording.retell({"code": "no_such", "message": "Words of others."}) == "Words of others."
+        assert wording.retell({"code": "quota_exceeded", "message": "{organisation}"}) == "{organisation}"
+    with translation.override("en"):
+        assert wording.retell(told) == str(refusal)
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{", '{"findings": [{"file": "<b>"}]}', '{"findings": 7}'])
+def test_what_is_no_refusal_is_not_retold(cast: Cast, body: str) -> None:
+    create_listing(cast.acme, by=cast.owner, slug="writer", name="Writer", task="text-generation")
+    url = "/studio/listings/writer/upload/refusal/"
+    assert cast.browser(cast.owner).post(url, body, "application/json").status_code == 400
+    assert cast.browser(cast.outsider).post(url, "{}", "application/json").status_code == 404
 
 
 @pytest.mark.parametrize("phrase", PHRASES)

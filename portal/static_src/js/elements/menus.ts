@@ -25,3 +25,11 @@ export function openOnWideScreens(): void {
   wide.addEventListener("change", apply);
   apply();
 }
+
+// A row of links that scrolls sideways begins at the one that is current.
+export function showCurrentLinks(): void {
+  for (const link of document.querySelectorAll<HTMLElement>(":is(.sidebar nav, .listing-tabs) > [aria-current]")) {
+    const row = link.parentElement!;
+    row.scrollLeft = link.offsetLeft - row.offsetLeft - (row.clientWidth - link.offsetWidth) / 2;
+  }
+}

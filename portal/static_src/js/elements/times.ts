@@ -14,9 +14,14 @@ export function relative(moment: Date, now = Date.now()): string {
   return "";
 }
 
+// The year goes without saying while it lasts.
 function absolute(moment: Date, style: string): string {
+  const year = moment.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  const day = { year, month: "short", day: "numeric" } as const;
   const options: Intl.DateTimeFormatOptions =
-    style === "date" ? { dateStyle: "medium" } : { dateStyle: "medium", timeStyle: style === "exact" ? "medium" : "short" };
+    style === "exact" ? { dateStyle: "medium", timeStyle: "medium" }
+    : style === "date" ? { dateStyle: "medium" }
+    : { ...day, hour: "numeric", minute: "2-digit" };
   return new Intl.DateTimeFormat(document.documentElement.lang, options).format(moment);
 }
 

@@ -1,7 +1,7 @@
 // The upload page: what was chosen, how far it is, what was refused and why.
 import { fromDrop, fromInput } from "./choose.ts";
 import type { Chosen } from "./choose.ts";
-import { call, digest, Refused, sendFile } from "./transfer.ts";
+import { ask, call, digest, Refused, sendFile } from "./transfer.ts";
 import type { UploadState } from "./transfer.ts";
 
 type Words = Record<"hashing" | "sending" | "checking" | "paused" | "unreachable", string>;
@@ -58,7 +58,7 @@ class UploadPage {
     } catch (error) {
       this.busy(false);
       if (this.abort.signal.aborted) this.show(this.words.paused);
-      else if (error instanceof Refused) this.complain(error.message, error.facts.findings);
+      else if (error instanceof Refused) await this.explain(error);
       else this.complain(this.words.unreachable);
     }
   }
@@ -111,12 +111,17 @@ class UploadPage {
     else removeEventListener("beforeunload", warn);
   }
 
-  private complain(message: string, findings: { file: string; message: string; remedy: string }[] = []): void {
+  // The API speaks English; the page's own server says the same as it says it in a version's report.
+  private async explain({ message, facts }: Refused): Promise<void> {
+    this.complain(message);
+    this.show("", 0);
+    const told = await ask("POST", this.root.dataset.refusal!, JSON.stringify({ message, ...facts })).catch(() => null);
+    if (told?.ok) this.part("problem-text").innerHTML = await told.text();
+  }
+
+  private complain(message: string): void {
     this.part("problem").hidden = !message;
     this.part("problem-text").textContent = message;
-    const others = findings.slice(1).map(({ file, message: reason, remedy }) =>
-      Object.assign(document.createElement("div"), { textContent: `${file}: ${reason} ${remedy}` }));
-    this.part("problem-text").append(...others);
   }
 
   private part<T extends HTMLElement>(name: string): T {

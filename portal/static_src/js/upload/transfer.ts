@@ -26,10 +26,14 @@ export async function digest({ file, path }: Chosen, signal: AbortSignal, onByte
   return { path, size: file.size, sha256: bytesToHex(hash.digest()) };
 }
 
-export async function call(method: string, url: string, body: BodyInit | null, signal?: AbortSignal): Promise<any> {
+export function ask(method: string, url: string, body: BodyInit | null, signal?: AbortSignal): Promise<Response> {
   const token = document.querySelector<HTMLMetaElement>("meta[name=csrf-token]")?.content ?? "";
   const type = typeof body === "string" ? "application/json" : "application/octet-stream";
-  const response = await fetch(url, { method, body, signal, credentials: "same-origin", headers: { "X-CSRFToken": token, "Content-Type": type } });
+  return fetch(url, { method, body, signal, credentials: "same-origin", headers: { "X-CSRFToken": token, "Content-Type": type } });
+}
+
+export async function call(method: string, url: string, body: BodyInit | null, signal?: AbortSignal): Promise<any> {
+  const response = await ask(method, url, body, signal);
   const answer = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (response.ok) return answer;
   const error = answer.error ?? { message: answer.detail };
