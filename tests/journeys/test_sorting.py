@@ -20,12 +20,12 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def called(market: Market) -> Market:
-    """One embedding, and enough chats to be measured."""
+    """One embedding, and chats that are many and long enough to be measured."""
     client = market.consumer.client()
     client.embeddings.create(model=market.embedding, input="the lazy dog")
     for _ in range(6):
         client.chat.completions.create(
-            model=market.text, messages=[{"role": "user", "content": "fox"}], max_tokens=24
+            model=market.text, messages=[{"role": "user", "content": "fox"}], max_tokens=300
         )
     return market
 
