@@ -6,6 +6,7 @@ between has them read again, and recording ignores what it knows.
 
 import logging
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from redis.exceptions import ResponseError
@@ -14,6 +15,7 @@ from billing import events, recording
 from billing.credit import keys, scripting
 from billing.errors import EventUnreadable
 from portal.kit import clock, redis
+from portal.kit.redis import EVEN_IF_FULL
 
 GROUP = "meter"
 # Unreadable entries, kept for the operator.
@@ -21,15 +23,19 @@ REJECTED_STREAM = "usage:rejected"
 _DRAIN_SHARD = -1
 _DRAIN_BATCH = 1000
 
+# Metering frees memory, so it goes on where there is none.
+_JOIN = f"{EVEN_IF_FULL} return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')"
+_REJECT = f"{EVEN_IF_FULL} return redis.call('XADD', KEYS[1], '*', unpack(ARGV))"
+
 _log = logging.getLogger(__name__)
 
 Entries = Sequence[tuple[bytes, dict[bytes, bytes]]]
 
 
 def join() -> None:
-    """Make the consumer group, from the stream's beginning; also after Redis has lost it."""
+    """Make the consumer group, from the stream's beginning; also after Redis has lost it, or is full."""
     try:
-        redis.client().xgroup_create(keys.USAGE_STREAM, GROUP, id="0", mkstream=True)
+        redis.client().eval(_JOIN, 1, keys.USAGE_STREAM, GROUP)
     except ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
@@ -61,7 +67,7 @@ def record(entries: Entries, *, shard: int) -> int:
             readable.append(events.read(fields))
         except EventUnreadable as error:
             _log.error("usage entry %s set aside: %s", entry.decode(), error)
-            redis.client().xadd(REJECTED_STREAM, fields)  # type: ignore[arg-type]
+            redis.client().eval(_REJECT, 1, REJECTED_STREAM, *chain.from_iterable(fields.items()))
     new = recording.record(readable, shard=shard)
     _remove([entry for entry, _ in entries])
     return new
@@ -99,7 +105,8 @@ def sweep(*, older_ms: int) -> int:
 
 
 def _remove(entry_ids: Sequence[bytes]) -> None:
-    pipeline = redis.client().pipeline()
+    # No transaction: in one, a Redis that is full would refuse even what frees it.
+    pipeline = redis.client().pipeline(transaction=False)
     pipeline.xack(keys.USAGE_STREAM, GROUP, *entry_ids)
     pipeline.xdel(keys.USAGE_STREAM, *entry_ids)
     pipeline.execute()

@@ -26,7 +26,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "attaching": ("attaching",),
     "leaving": ("leaving",),
 }
-# They end calls and keep them alive; all others are refused by a Redis that is full, before they wrote anything.
+# They end calls and keep them alive. Admission is refused by a Redis that is full, before it wrote anything;
+# what opens and closes leases passes there, as it deletes before it writes.
 _EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching"})
 
 

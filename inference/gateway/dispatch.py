@@ -30,6 +30,8 @@ class Publisher(Protocol):
     as `waiting.enter`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
     """
 
+    limits: waiting.Limits
+
     async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
 
 
@@ -76,13 +78,14 @@ class RedisPublisher:
     def __init__(self, commands: SharedCommands) -> None:
         self._commands = commands
         self._template = _MessageTemplate()
+        self.limits = waiting.limits()
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         queue = queue_name(call.version)
         message = self._template.message(call.hex, queue)
         if packed is None:
             return int(await self._run("LPUSH", queue, message))
-        return await waiting.enter(self._run, call, packed=packed, message=message)
+        return await waiting.enter(self._run, call, packed=packed, most=self.limits, message=message)
 
     async def _run(self, *command: Any) -> Any:
         return (await self._commands.run(command))[0]
@@ -93,10 +96,11 @@ class CeleryPublisher:
 
     def __init__(self, client: "Redis") -> None:
         self._client = client
+        self.limits = waiting.limits()
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int:
         if packed is not None:
-            await waiting.enter(self._client.execute_command, call, packed=packed)
+            await waiting.enter(self._client.execute_command, call, packed=packed, most=self.limits)
         queue = queue_name(call.version)
         await asyncio.to_thread(app.send_task, RUN_TASK, args=(call.hex,), queue=queue, ignore_result=True)
         return 0

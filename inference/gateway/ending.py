@@ -47,10 +47,13 @@ def refuse(process: "GatewayProcess", call: Call) -> None:
 
 
 async def _release(process: "GatewayProcess", call: Call) -> None:
-    await process.dispatcher.withdraw(call)
-    await _finish(process, call, outcome="failed")
-    if call.worker is not None:
-        await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
+    is_unbegun = await process.dispatcher.withdraw(call)
+    # In the words of the record it says nothing of the version: that was never asked.
+    await _finish(process, call, outcome="failed", reason="refused")
+    if not is_unbegun:
+        # A payload that was never kept looks the same; then nobody knows the call, and all ignore this.
+        for worker in process.roster.ids():
+            await control.ask_to_stop(process.redis, call.hex, worker=worker)
 
 
 async def abandon(process: "GatewayProcess", call: Call) -> None:
@@ -80,12 +83,15 @@ async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: st
         await control.ask_to_stop(process.redis, request, worker=worker)
 
 
-async def _finish(process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"]) -> bool:
-    """Whether it was this that ended the call."""
+async def _finish(
+    process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"], reason: str = ""
+) -> bool:
+    """Whether it was this that ended the call. The record's finish reason is `reason`, else the outcome."""
     answer = await settlement.finish(
         process.redis, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
         facts_extra={
-            "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "", "finish_reason": outcome,
+            "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "",
+            "finish_reason": reason or outcome,
         },
     )  # fmt: skip
     return bytes(answer[1]) != b"gone"

@@ -165,7 +165,7 @@ class TooMuchWaiting(CallError):
     type = "rate_limit_exceeded"
     code = "rate_limit_exceeded"
     message = (
-        "Calls of your organisation that wait for their models have the {limit} bytes already that may wait. "
+        "With this one, calls of your organisation that wait for their models would exceed the {limit} bytes that may. "
         "Please try again in {retry_after_words}."
     )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.conf import settings
 
 from billing.credit.admission import Admission
+from inference.gateway import waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 # How long a stopping process waits for the ends of calls whose clients have gone.
 LINGER_SECONDS = 10.0
-CANCEL_AGAIN_SECONDS = 0.5
+CANCEL_AGAIN_SECONDS, CANCEL_TIMES = 0.5, 4
 
 
 class GatewayProcess:
@@ -45,11 +46,13 @@ class GatewayProcess:
             self.redis, commands=commands, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
         )
         self.dispatcher = Dispatcher(self.redis, publisher=publisher, reply=self.relay.stream)
+        self._publisher = publisher
         self.watch = Watch(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         await self.relay.open()
+        self._publisher.limits = await waiting.read_limits(self.redis)
         self.spawn(self.relay.read())
         self.spawn(self.watch.run())
 
@@ -77,11 +80,14 @@ class GatewayProcess:
 
     async def _end_tasks(self) -> None:
         # Before Python 3.12 `asyncio.wait_for`, in which the Redis client writes, loses a cancellation that
-        # meets its end; so it is said until it is heard.
-        while self._tasks:
-            for task in self._tasks:
+        # meets its end; so it is said again. What takes longer is winding up, and gets the time.
+        tasks = set(self._tasks)
+        for _ in range(CANCEL_TIMES):
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks, timeout=CANCEL_AGAIN_SECONDS)
+            if not tasks or not (await asyncio.wait(tasks, timeout=CANCEL_AGAIN_SECONDS))[1]:
+                break
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end_calls(self) -> None:
         for call in list(self.relay.calls.values()):

@@ -4,6 +4,7 @@ and of all. What is refused leaves nothing.
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -12,6 +13,8 @@ from inference.gateway.errors import CallError, Overloaded, ServiceUnavailable, 
 from inference.protocol import PAYLOAD_SECONDS, payload_key, queue_name
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from inference.gateway.call import Call
 
 # Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
@@ -21,6 +24,8 @@ QUEUE_BYTES = 256 * 2**20
 # Of one organisation, whose versions are many; and of all, who are many too.
 ORGANISATION_BYTES = 256 * 2**20
 TOTAL_BYTES = 2**30
+# But no more than these parts of what Redis may hold, where it has a limit.
+OWN_PART, ALL_PART = 8, 2
 RETRY_SECONDS = 2
 
 # One hash keeps of each payload, by its key, its size and whose it is, and the sums. Workers take payloads
@@ -109,7 +114,27 @@ Run = Callable[..., Awaitable[Any]]
 WAITING = "inference:waiting"
 
 
-async def enter(run: Run, call: "Call", *, packed: bytes, message: bytes = b"") -> int:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of payloads that may wait: of one version, of one organisation, of all."""
+
+    version: int
+    organisation: int
+    total: int
+
+
+def limits(memory_bytes: int = 0) -> Limits:
+    """For a Redis that may hold so much; 0 is without limit."""
+    own, total = memory_bytes // OWN_PART or QUEUE_BYTES, memory_bytes // ALL_PART or TOTAL_BYTES
+    return Limits(min(QUEUE_BYTES, own), min(ORGANISATION_BYTES, own), min(TOTAL_BYTES, total))
+
+
+async def read_limits(client: "Redis") -> Limits:
+    """For the Redis that answers. Raises `redis.ConnectionError`."""
+    return limits(int((await client.info("memory")).get("maxmemory", 0)))
+
+
+async def enter(run: Run, call: "Call", *, packed: bytes, most: Limits, message: bytes = b"") -> int:
     """Keep the payload, and put `message`, if any, in the version's queue; how many wait there now.
 
     `run` executes one Redis command. Raises `Overloaded`, `TooMuchWaiting` or `ServiceUnavailable` if too many
@@ -117,21 +142,20 @@ async def enter(run: Run, call: "Call", *, packed: bytes, message: bytes = b"") 
     """
     keys = (queue_name(call.version), payload_key(call.hex), WAITING)
     owners = (call.version, call.facts.organisation_id.hex)
-    most = (QUEUE_BYTES, ORGANISATION_BYTES, TOTAL_BYTES)
-    command = (len(keys), *keys, packed, message, QUEUE_LIMIT, PAYLOAD_SECONDS, *owners, *most)
+    command = (len(keys), *keys, packed, message, QUEUE_LIMIT, PAYLOAD_SECONDS, *owners, *astuple(most))
     try:
         entered, calls, *full = await run("EVALSHA", _DIGEST, *command)
     except NoScriptError:
         entered, calls, *full = await run("EVAL", _ENTER, *command)
     if not entered:
-        raise _refusal(calls, full=full[0])
+        raise _refusal(calls, full=full[0], most=most)
     return int(calls)
 
 
-def _refusal(calls: int, *, full: int) -> CallError:
+def _refusal(calls: int, *, full: int, most: Limits) -> CallError:
     words = f"{RETRY_SECONDS} s"
     if full == 2:
-        return TooMuchWaiting(limit=ORGANISATION_BYTES, retry_after=RETRY_SECONDS, retry_after_words=words)
+        return TooMuchWaiting(limit=most.organisation, retry_after=RETRY_SECONDS, retry_after_words=words)
     if full == 3:
         reason = "Too much waits here at the moment. Please try again shortly."
         return ServiceUnavailable(reason=reason, retry_after=RETRY_SECONDS)

@@ -71,9 +71,9 @@ class Watch:
         await self._see_to_leases(calls)
         await self._end_overdue(calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
+        await self._see_to_cold(waiting)
         for call in waiting if lost else await self._find_lost(waiting):
             await process.dispatcher.send_again(call)
-        await self._see_to_cold(waiting)
 
     async def _find_lost(self, waiting: list[Call]) -> list[Call]:
         """Calls that should long have begun: their messages died with the connection over which a worker

@@ -9,6 +9,7 @@ from asgiref.sync import sync_to_async
 from django.db import transaction
 from django.test import override_settings
 
+from billing import metering
 from billing.credit import keys, reaper, settlement
 from billing.credit.admission import Admission
 from portal.kit import clock, epochs, ids
@@ -48,6 +49,21 @@ async def test_nothing_is_admitted_and_nothing_has_changed(caller: Caller) -> No
     assert is_passing(refused.value)
     assert contents() == before
     await caller.admit(output_tokens=10)
+
+
+async def test_a_meter_begins_and_takes_usage_off_the_stream(caller: Caller) -> None:
+    call, _ = await caller.admit(output_tokens=10)
+    finish(call, output_tokens=7)
+    client = kit_redis.client()
+    client.xadd(keys.USAGE_STREAM, {"not": "an event"})
+    with full():
+        metering.join()
+        metering.join()
+        taken = metering.take("meter", count=10, block_ms=1000)
+        assert await sync_to_async(metering.record)(taken, shard=0) == 1
+        assert metering.claim("another", idle_ms=0, count=10) == []
+    assert client.xlen(keys.USAGE_STREAM) == 0
+    assert client.xlen(metering.REJECTED_STREAM) == 1
 
 
 async def test_a_call_ends_charged_and_its_final_arrives(caller: Caller) -> None:

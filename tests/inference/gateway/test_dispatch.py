@@ -20,6 +20,7 @@ from inference.gateway.dispatch import CeleryPublisher, RedisPublisher, new_publ
 from inference.gateway.errors import Overloaded, ServiceUnavailable, TooMuchWaiting, headers_of
 from portal.celery import app
 from portal.kit import ids, redis
+from portal.kit.redis import new_async_client
 from tests.inference.gateway.conftest import await_that
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -222,3 +223,14 @@ async def test_what_is_known_of_taken_payloads_is_forgotten() -> None:
         redis.client().delete(protocol.payload_key(request.hex), protocol.queue_name(VERSION))
     await client.aclose()
     assert redis.client().hlen(waiting.WAITING) < 1_100
+
+
+async def test_less_may_wait_where_redis_holds_less() -> None:
+    assert waiting.limits() == waiting.Limits(256 * 2**20, 256 * 2**20, 2**30)
+    client, said = new_async_client(), redis.client().config_get("maxmemory")
+    redis.client().config_set("maxmemory", 64 * 2**20)
+    try:
+        assert await waiting.read_limits(client) == waiting.Limits(8 * 2**20, 8 * 2**20, 32 * 2**20)
+    finally:
+        redis.client().config_set("maxmemory", said["maxmemory"])
+        await client.aclose()

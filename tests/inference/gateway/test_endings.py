@@ -273,6 +273,10 @@ def test_an_overlong_queue_refuses_with_retry_after(
     assert (refused.value.status_code, refused.value.code) == (503, "model_overloaded")
     assert int(refused.value.response.headers["retry-after"]) >= 1
     await_that(lambda: holds() == 1)
+    (event,) = usage_events()
+    # Not "failed": the model was never asked, and its page must not call it degraded.
+    assert (event[b"o"], int(event[b"c"])) == (b"failed", 0)
+    assert msgpack.unpackb(event[b"x"])["finish_reason"] == "refused"
     first.close()
 
 
