@@ -36,11 +36,16 @@ def subscribe(
 def change_plan(
     subscription: Subscription, plan: Plan, *, by: User, spend_cap: int | None = None
 ) -> Subscription:
-    """End the subscription and begin one on another plan of the same listing, at the same instant."""
+    """End the subscription and begin one on another plan of the same listing, at the same instant.
+
+    A spend cap of the buyer's own choice stays: no plan raises it.
+    """
     membership.require(by, subscription.organisation, "buy")
     if plan.listing_id != subscription.listing_id:
         raise PlanInvalid(reason="The plan belongs to another listing.")
     _refuse_closed(plan, buyer=subscription.organisation)
+    if spend_cap is None and subscription.spend_cap != subscription.plan_version.spend_cap:
+        spend_cap = subscription.spend_cap
     with transaction.atomic():
         _end(subscription, by=by)
         return _start(subscription.organisation, plan, by=by, spend_cap=spend_cap)

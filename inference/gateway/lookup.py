@@ -126,9 +126,11 @@ def _require_member(caller: Caller, path: str) -> None:
 
 
 def split_name(model: str) -> tuple[str, int | None]:
-    """`owner/slug:3` as ("owner/slug", 3). Raises `ModelNotFound` for a version that is no number."""
+    """`owner/slug:3` as ("owner/slug", 3). Raises `ModelNotFound` for a version that is no number, and for a
+    name that nothing can have.
+    """
     path, colon, number = model.partition(":")
-    if colon and not (number.isascii() and number.isdecimal() and len(number) < 10):
+    if "\0" in path or (colon and not (number.isascii() and number.isdecimal() and len(number) < 10)):
         raise ModelNotFound(model=model, param="model")
     return path, int(number) if colon else None
 

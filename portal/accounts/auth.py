@@ -22,6 +22,10 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed("The API key is unknown, expired or revoked.", code="invalid_api_key")
         if Scope.MANAGE not in key.scopes:
             raise PermissionDenied("This key has no scope `manage`. Make one that has.", code="scope_missing")
+        if not key.organisation.memberships.filter(user=key.created_by).exists():
+            raise AuthenticationFailed(
+                "Whoever made this API key has left its organisation.", code="invalid_api_key"
+            )
         return key.created_by, key
 
     def authenticate_header(self, request: Request) -> str:

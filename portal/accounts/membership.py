@@ -55,7 +55,8 @@ def open_personal(user: User) -> Organisation:
 
 
 def open_organisation(by: User, *, slug: str, name: str, kind: str) -> Organisation:
-    """A further organisation with `by` as its owner. Raises `SlugTaken`."""
+    """A further organisation with `by` as its owner; addresses are in lower case. Raises `SlugTaken`."""
+    slug = slug.lower()
     try:
         with transaction.atomic():
             organisation = Organisation.objects.create(slug=slug, name=name, kind=kind)

@@ -57,5 +57,5 @@ def born(value: UUID) -> datetime:
 
 
 def first_at(moment: datetime) -> UUID:
-    """The smallest UUIDv7 of a moment: the lower bound of a time range over ids."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
+    """The smallest UUIDv7 of a moment, none being older than 1970: the lower bound of a time range over ids."""
+    return UUID(int=max(0, int(moment.timestamp() * 1000)) << 80)

@@ -1,6 +1,7 @@
 """Providers' Markdown as safe HTML."""
 
 import re
+from functools import lru_cache
 
 import nh3
 from django.utils.safestring import SafeString, mark_safe
@@ -15,6 +16,8 @@ _TAGS = {
 _ATTRIBUTES = {"a": {"href", "title"}, "th": {"align"}, "td": {"align"}, "ol": {"start"}}
 
 
+# A long card takes seconds, and every view of a listing shows one.
+@lru_cache(maxsize=64)
 def render(text: str) -> SafeString:
     """Markdown (CommonMark and tables) as sanitised HTML; headings start at h2, raw HTML is shown as text."""
     parser = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])

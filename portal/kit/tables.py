@@ -183,7 +183,7 @@ class Table(Arranged):
         if len(self._fetched) <= self._size:
             return ""
         last = self.page[-1]
-        key = [attrgetter(self._field.replace("__", "."))(last), last.pk]
+        key = [self._place, attrgetter(self._field.replace("__", "."))(last), last.pk]
         return self.url(after=signing.dumps(key, serializer=_Cursor, compress=True))
 
     @property
@@ -196,15 +196,21 @@ class Table(Arranged):
     @cached_property
     def _cursor(self) -> list[Any] | None:
         try:
-            return list(signing.loads(self._query.get("after", ""), serializer=_Cursor))
+            cursor = list(signing.loads(self._query.get("after", ""), serializer=_Cursor))
         except (signing.BadSignature, TypeError):
             return None
+        return cursor if cursor[:1] == [self._place] else None
+
+    @property
+    def _place(self) -> str:
+        """What a cursor is good for: these rows in this order."""
+        return f"{self._rows.model._meta.label} {self.order}"
 
     @cached_property
     def _fetched(self) -> list[Any]:
         rows = self._ordered(self._rows)
         if self._cursor:
-            value, pk = self._cursor
+            _, value, pk = self._cursor
             past = "lt" if self._is_descending else "gt"
             beyond = Q(**{f"{self._field}__{past}": value})
             # By id alone the condition stays simple enough for the planner to skip whole partitions.

@@ -28,8 +28,8 @@ class Program:
 
 
 def list_programs(environment: Mapping[str, str]) -> list[Program]:
-    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES, WORKER_DRAIN_SECONDS and
-    MERCATO_DEMO.
+    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES, TRUST_PROXY,
+    WORKER_DRAIN_SECONDS and MERCATO_DEMO.
     """
     web = (
         *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
@@ -38,6 +38,8 @@ def list_programs(environment: Mapping[str, str]) -> list[Program]:
         *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
         # Longer than clients keep theirs (httpx 5 s, nginx 60): whoever closes first never meets a request.
         *("--timeout-keep-alive", "75"),
+        # Without a proxy of the operator's, no caller says by a header what address he has.
+        *(() if flag("TRUST_PROXY", default=False, environment=environment) else ("--no-proxy-headers",)),
     )
     programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.

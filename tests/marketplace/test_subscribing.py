@@ -137,6 +137,17 @@ def test_a_change_that_fails_ends_nothing(cast: Cast, live: Listing, plan: Plan,
     assert entitlement.find(buyer.pk, live) == old
 
 
+def test_a_change_of_plan_raises_no_cap_of_the_buyers_choice(
+    cast: Cast, live: Listing, plan: Plan, buyer: Organisation
+) -> None:
+    dear = paid(live, cast)
+    old = subscribing.subscribe(buyer, plan, by=cast.outsider, spend_cap=7)
+    chosen = subscribing.change_plan(old, dear, by=cast.outsider)
+    assert chosen.spend_cap == 7
+    again = subscribing.change_plan(chosen, plan, by=cast.outsider, spend_cap=9)
+    assert again.spend_cap == 9
+
+
 def test_a_plan_of_another_listing_is_no_change(
     cast: Cast, live: Listing, plan: Plan, buyer: Organisation
 ) -> None:

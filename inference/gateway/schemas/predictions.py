@@ -1,7 +1,6 @@
 """The body of POST /v1/predictions: tasks for which OpenAI has no shape."""
 
 import base64
-import binascii
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -82,5 +81,5 @@ def _decode(text: str) -> bytes:
         raise InvalidRequest(f"An image may have at most {IMAGE_LIMIT_BYTES} bytes.", param="input.image")
     try:
         return base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:  # among them binascii.Error
         raise InvalidRequest("The image is not valid base64.", param="input.image") from None

@@ -187,3 +187,12 @@ def test_beyond_the_spend_cap_there_is_no_quota(offer: Offers, client: Clients, 
     assert (exhausted.value.code, exhausted.value.type) == ("insufficient_quota", "insufficient_quota")
     assert usage_events() == []
     client(tiny).chat.completions.create(model=tiny.name, messages=HELLO, max_tokens=2)
+
+
+@pytest.mark.parametrize("name", ["a/b\0", "\0"])
+def test_a_name_that_nothing_can_have_is_unknown(offer: Offers, client: Clients, name: str) -> None:
+    stock = client(offer())
+    with pytest.raises(openai.NotFoundError):
+        stock.chat.completions.create(model=name, messages=HELLO)
+    with pytest.raises(openai.NotFoundError):
+        stock.models.retrieve(name)

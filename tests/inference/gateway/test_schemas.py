@@ -40,6 +40,10 @@ def test_parameters_that_would_change_the_result_are_refused_by_name(name: str, 
     assert (refusal["code"], refusal["param"]) == ("unsupported_parameter", name)
 
 
+def test_a_repetition_penalty_that_no_model_survives_is_refused() -> None:
+    assert refusal_of(ChatRequest, HELLO | {"repetition_penalty": 1e-40})["param"] == "repetition_penalty"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
