@@ -12,6 +12,7 @@ import openai
 import pytest
 import uvicorn
 
+from benchmarks.shop import store
 from benchmarks.stand_in import StandIn
 from marketplace import pricing, publishing, subscribing
 from marketplace.models import Listing, Plan, Subscription, Version
@@ -20,7 +21,6 @@ from portal.accounts.models import ApiKey, User
 from portal.asgi import compose
 from portal.kit import redis
 from tests.conftest import Cast
-from tests.inference.worker.conftest import store
 from tests.tiny_models import write_bert, write_llama
 
 # Micro-minor units for a thousand.

@@ -1,13 +1,13 @@
 """Tiny published versions, a subscriber, and worker processes that end with the test."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from marketplace import pricing, publishing, subscribing, weights
+from benchmarks.shop import store
+from marketplace import pricing, publishing, subscribing
 from marketplace.models import Plan, Subscription, Version
 from tests.conftest import Cast
 from tests.inference.worker.caller import Caller
@@ -54,17 +54,6 @@ def offer(cast: Cast, tmp_path: Path) -> Callable[..., Offer]:
         return Offer(version, subscription)
 
     return make
-
-
-def store(directory: Path) -> dict[str, tuple[str, int]]:
-    """Put a directory's files into the weights storage; answers path to digest and size."""
-    files = {}
-    for path in sorted(file for file in directory.rglob("*") if file.is_file()):
-        digest, size = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
-        with path.open("rb") as stream:
-            weights.store(stream, size=size, sha256=digest)
-        files[path.relative_to(directory).as_posix()] = (digest, size)
-    return files
 
 
 @pytest.fixture
