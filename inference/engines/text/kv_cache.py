@@ -8,6 +8,7 @@ computed: a prompt that begins alike takes or copies that instead of computing i
 
 import itertools
 import logging
+import time
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 BLOCK = 16
 SMALLEST_POOL = 4
 WORTH_WAITING = 4 * BLOCK
+SHORTAGE_SECONDS = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -61,13 +63,19 @@ class Pool:
         """Slots that no live sequence holds."""
         return self.slots - len(self.live)
 
+    @property
+    def held_tokens(self) -> int:
+        """Tokens that the memory held would serve: more than the slots' if layers could not be evened out."""
+        tensors = (*self.keys, *self.values)
+        return -(-sum(map(len, tensors)) * self.length // len(tensors))
+
     def free_slot(self) -> int | None:
         return next((s for s in range(len(self.live), self.slots) if s not in self.kept), None)
 
     def resize(self, slots: int, *, device: str, dtype: torch.dtype) -> None:
         """Layer by layer, so that at most one layer exists twice. What is kept beyond `slots` is lost.
 
-        Raises `torch.OutOfMemoryError` half-way, with as many slots as all layers have then.
+        Raises `torch.OutOfMemoryError` half-way; then some layers are longer, until `even_out`.
         """
         self.slots = stay = min(slots, self.slots)
         self.kept = {slot: kept for slot, kept in self.kept.items() if slot < slots}
@@ -84,6 +92,18 @@ class Pool:
                     new[:stay] = old[:stay]
                 tensors[layer] = new
         self.slots = slots
+
+    def even_out(self) -> None:
+        """Cut every layer to the slots that all of them have, layer by layer.
+
+        The copies fit where growth stopped half-way: the layer that grew last left that much room. Raises
+        `torch.OutOfMemoryError` if someone else has taken it; nothing is lost then.
+        """
+        self.slots = min(map(len, (*self.keys, *self.values)))
+        for tensors in (self.keys, self.values):
+            for layer, tensor in enumerate(tensors):
+                if len(tensor) > self.slots:
+                    tensors[layer] = tensor[: self.slots].clone()
 
     def swap(self, first: int, second: int, *, length: int) -> None:
         """Exchange the first `length` tokens of two slots. Allocates nothing: it must not fail half-way."""
@@ -104,7 +124,11 @@ class Pool:
 
 
 class KVCache:
-    """The scheduler's `Room`: at most `budget_tokens` tokens' keys and values, over all pools."""
+    """The scheduler's `Room`: at most `budget_tokens` tokens' keys and values, over all pools.
+
+    Where the device turns out to have less, what is allocated then is the budget for `SHORTAGE_SECONDS`, or
+    until a pool shrinks or nothing is live, so that idle slots are taken and no step tries again in vain.
+    """
 
     def __init__(
         self,
@@ -124,7 +148,9 @@ class KVCache:
             Pool(length=length, layers=layers, kv_heads=kv_heads, head_dim=head_dim)
             for length in slot_lengths(context_length)
         ]
+        self._promised_tokens = budget_tokens
         self._budget_tokens = budget_tokens
+        self._short_until = 0.0
         self._most_slots = 2 * slots
         self._device = device
         self._dtype = dtype
@@ -132,7 +158,7 @@ class KVCache:
 
     @property
     def allocated_tokens(self) -> int:
-        return sum(pool.slots * pool.length for pool in self.pools)
+        return sum(pool.held_tokens for pool in self.pools)
 
     def is_coming(self, sequence: Sequence) -> bool:
         """See `Room.is_coming`."""
@@ -179,22 +205,30 @@ class KVCache:
         """Free all memory. No sequence may be live."""
         for pool in self.pools:
             pool.resize(0, device=self._device, dtype=self._dtype)
+        self._budget_tokens = self._promised_tokens
 
     def _ensure_idle_slot(self, pool: Pool) -> bool:
         """Rather grow than evict; rather evict here than take memory from other lengths."""
-        if pool.free_slot() is not None or self._grow(pool) or pool.kept:
+        if pool.free_slot() is not None:
             return True
-        self._reclaim(pool)
-        return self._grow(pool)
+        if time.monotonic() >= self._short_until or not any(other.live for other in self.pools):
+            self._budget_tokens = self._promised_tokens
+        if self._grow(pool) or pool.kept:
+            return True
+        while self._reclaim(pool):
+            if self._grow(pool):
+                return True
+        return False
 
     def _grow(self, pool: Pool) -> bool:
         affordable = (self._budget_tokens - self.allocated_tokens) // pool.length
-        more = min(max(pool.slots, SMALLEST_POOL), affordable, self._most_slots - pool.slots)
-        while more > 0:
-            if self._resize(pool, pool.slots + more):
-                return True
+        wanted = more = min(max(pool.slots, SMALLEST_POOL), affordable, self._most_slots - pool.slots)
+        while more > 0 and not self._resize(pool, pool.slots + more):
             more //= 2
-        return False
+        if more < wanted:
+            self._budget_tokens = self.allocated_tokens
+            self._short_until = time.monotonic() + SHORTAGE_SECONDS
+        return more > 0
 
     def _resize(self, pool: Pool, slots: int) -> bool:
         """False if the device, which others use too, has less left than the budget says."""
@@ -202,18 +236,33 @@ class KVCache:
             pool.resize(slots, device=self._device, dtype=self._dtype)
         except torch.OutOfMemoryError:
             logger.warning("no device memory for %s slots of %s tokens", slots, pool.length)
-            return False
-        return True
+        else:
+            return True
+        # Not in the handler: the error's traceback holds the layer that was resized last.
+        try:
+            pool.even_out()
+        except torch.OutOfMemoryError:
+            logger.warning("no device memory to even out the slots of %s tokens", pool.length)
+        return False
 
-    def _reclaim(self, pool: Pool) -> None:
-        """Take idle slots of other pools, the largest first, until one slot of this pool fits."""
+    def _reclaim(self, pool: Pool) -> bool:
+        """Take idle slots of other pools, the largest first, until one slot of this pool fits.
+
+        False if none were taken.
+        """
+        before = self.allocated_tokens
         for other in sorted(self.pools, key=lambda p: p.idle * p.length, reverse=True):
             lacking = self.allocated_tokens + pool.length - self._budget_tokens
             if lacking <= 0:
-                return
+                break
             taken = min(other.idle, -(-lacking // other.length))
-            if other is not pool and taken:
-                self._resize(other, other.slots - taken)
+            if other is not pool and taken and not self._resize(other, other.slots - taken):
+                # The fewer stay, the less memory their copies need; without live ones, none.
+                self._resize(other, len(other.live))
+        if self.allocated_tokens == before:
+            return False
+        self._budget_tokens = self._promised_tokens
+        return True
 
     def _pick_slot(self, pool: Pool, *, spare: Prefix) -> int:
         free = pool.free_slot()

@@ -1,5 +1,6 @@
 """Slots, prefixes and the budget: what is in a slot is always what its holder computed."""
 
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +11,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from inference.engines.text.kv_cache import KVCache
+from inference.engines.text.scheduler import Scheduler
 from inference.engines.text.sequence import Sequence
 from tests.inference.engines.text.models import ask
 
 Make = Callable[..., KVCache]
+BYTES_PER_TOKEN = 16  # two layers' key and value of one float32 each
 
 
 @pytest.fixture
@@ -56,6 +59,10 @@ def check(cache: KVCache, sequence: Sequence) -> None:
         assert (
             tensor[sequence.slot, 0, : sequence.computed, 0].tolist() == sequence.tokens[: sequence.computed]
         )
+
+
+def bytes_held(cache: KVCache) -> int:
+    return sum(tensor.nbytes for pool in cache.pools for tensor in (*pool.keys, *pool.values))
 
 
 def test_a_prefix_is_reused_in_whole_blocks_but_never_the_last_token(make_cache: Make) -> None:
@@ -193,16 +200,18 @@ def test_memory_that_runs_out_half_way_loses_nothing(
         assert cache.reserve(one)
         compute(cache, one)
     pool, left = cache.pools[live[0].pool], iter([True] * layers_that_fit)
-    zeros = torch.zeros
+    zeros, device_bytes, tried = torch.zeros, 0, list[tuple[int, ...]]()
 
     def allocate(*shape: int, **options: Any) -> torch.Tensor:
-        if not next(left, False):
+        tried.append(shape)
+        if not next(left, False) and bytes_held(cache) + 4 * math.prod(shape) > device_bytes:
             raise torch.OutOfMemoryError
         return zeros(*shape, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "zeros", allocate)
         assert not cache._resize(pool, pool.slots * 2 if grows else len(live))
+        assert bytes_held(cache) == cache.allocated_tokens * BYTES_PER_TOKEN
     for one in live:
         check(cache, one)
     assert all(len(tensor) >= pool.slots for tensor in (*pool.keys, *pool.values))
@@ -211,6 +220,23 @@ def test_memory_that_runs_out_half_way_loses_nothing(
     compute(cache, late)
     for one in [*live, late]:
         check(cache, one)
+    while pool.idle:
+        live.append(sequence([8] * 20))
+        assert cache.reserve(live[-1])
+    device_bytes = bytes_held(cache)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "zeros", allocate)
+        scheduler = Scheduler(cache, slots=8, step_tokens=64)
+        scheduler.add(sequence([7] * 20))
+        scheduler.plan()
+        assert tried
+        tried.clear()
+        scheduler.plan()
+        assert not tried, "each step tries in vain what the last one did"
+        for one in [*live, late, *scheduler.running]:
+            cache.release(one, keep=True)
+        assert cache.reserve(sequence([6] * 500))
+        assert bytes_held(cache) == cache.allocated_tokens * BYTES_PER_TOKEN
 
 
 def test_slots_change_places_without_new_memory(make_cache: Make) -> None:
