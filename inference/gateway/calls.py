@@ -107,7 +107,8 @@ async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
         await process.dispatcher.send(call, kind=work.kind, body=work.body)
     except BaseException as failure:
         # Whatever went wrong, a hold must not outlive the call that it was for.
-        ending.refuse(process, call)
+        # A full queue leaves nothing behind: no worker is to be told of each call that it turns away.
+        ending.refuse(process, call, is_sent=not isinstance(failure, CallError))
         if isinstance(failure, CallError):
             failure.request_id = call.public_id
         raise failure

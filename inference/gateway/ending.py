@@ -40,18 +40,21 @@ async def stop(process: "GatewayProcess", call: Call, failure: CallError) -> Non
         await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
 
 
-def refuse(process: "GatewayProcess", call: Call) -> None:
-    """Give back what a call holds that was admitted and cannot be seen through, whatever has come of it."""
+def refuse(process: "GatewayProcess", call: Call, *, is_sent: bool = True) -> None:
+    """Give back what a call holds that was admitted and cannot be seen through, whatever has come of it.
+
+    `is_sent` is False where certainly nobody has heard of it.
+    """
     process.relay.calls.pop(call.hex, None)
-    process.spawn(_release(process, call))
+    process.spawn(_release(process, call, is_sent=is_sent))
 
 
-async def _release(process: "GatewayProcess", call: Call) -> None:
+async def _release(process: "GatewayProcess", call: Call, *, is_sent: bool) -> None:
     is_unbegun = await process.dispatcher.withdraw(call)
     # In the words of the record it says nothing of the version: that was never asked.
     await _finish(process, call, outcome="failed", reason="refused")
-    if not is_unbegun:
-        # A payload that was never kept looks the same; then nobody knows the call, and all ignore this.
+    if is_sent and not is_unbegun:
+        # Which worker has begun it is not known, and the others ignore this.
         for worker in process.roster.ids():
             await control.ask_to_stop(process.redis, call.hex, worker=worker)
 
