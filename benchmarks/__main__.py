@@ -1,20 +1,15 @@
-"""Run the benchmarks, print their table, and write `bench.json` into the home.
-
-Each module's `run(quick)` returns rows {"name", "value", "unit", "peer", "peer_value", "ratio", "command"}.
-"""
+"""Run the benchmarks, print their tables, write `bench.json` into the home and the page `docs/benchmarks.md`."""
 
 import argparse
 import importlib
-import json
 import os
-import platform
 import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+import traceback
 
+from benchmarks import publishing
+
+# Each is a module whose `run(quick)` answers rows of `benchmarks.results`.
 GROUPS = ("engine", "batch", "gateway")
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
@@ -26,40 +21,22 @@ def main() -> int:
     groups = [group for group in GROUPS if chosen.only in ("", group)]
     if not groups:
         parser.error(f"there is no group {chosen.only!r}; choose one of {', '.join(GROUPS)}")
-    rows, failed = [], []
-    for group in groups:
-        print(f"== {group}", flush=True)
-        try:
-            rows += importlib.import_module(f"benchmarks.{group}").run(chosen.quick)
-        except Exception as error:
-            failed.append(group)
-            print(f"{group} failed: {error!r}", file=sys.stderr)
-    print_table(rows)
-    print(f"written to {write(rows)}")
+    failed = [group for group in groups if not _measure(group, quick=chosen.quick)]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """One line per peer."""
-    for row in rows:
-        peer = f"{row['peer']}: {row['peer_value']:,.4g}" if row.get("peer") else "(no peer)"
-        ratio = f"{row['ratio']:.2f}x" if row.get("ratio") else ""
-        print(f"{row['name']:<42} {row['value']:>12,.4g} {row['unit']:<12} {peer:<52} {ratio}")
-
-
-def write(rows: list[dict[str, Any]]) -> Path:
-    """Merge into `bench.json` by name and peer, so that groups can run one by one."""
-    path = Path(os.environ.get("MERCATO_HOME") or ROOT / "var") / "bench.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    known = json.loads(path.read_text()) if path.exists() else []
-    merged = {(row["name"], row.get("peer")): row for row in known}
-    stamp = {
-        "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.processor() or "cpu",
-    }
-    merged |= {(row["name"], row.get("peer")): row | stamp for row in rows}
-    path.write_text(json.dumps(list(merged.values()), indent=1) + "\n")
-    return path
+def _measure(group: str, *, quick: bool) -> bool:
+    print(f"== {group}", flush=True)
+    try:
+        rows = importlib.import_module(f"benchmarks.{group}").run(quick)
+    except Exception:
+        # One broken peer must not cost the figures of the other groups.
+        traceback.print_exc()
+        return False
+    print(f"written to {publishing.publish(group, rows)}", flush=True)
+    return True
 
 
 if __name__ == "__main__":
