@@ -76,16 +76,17 @@ $(PYTHON_IN_VENV):
 		echo "This Python cannot make virtual environments (Debian: apt-get install python3-venv)."; exit 1; \
 	done; echo "Mercato needs Python 3.11 or newer; set PYTHON=/path/to/it."; exit 1
 
-# torch first and alone, so that what it brings shows. On Linux plain PyPI's build brings CUDA along, gigabytes
-# of it; a machine without a GPU names an index or find-links of CPU wheels in its own pip configuration.
-$(INSTALLED): requirements.lock | $(PYTHON_IN_VENV)
+# Everything but torch by its hash and nothing that is not listed, so that a package which was changed on its
+# way here, or on the index, is refused. Then torch: on Linux plain PyPI's build brings CUDA along, gigabytes of it; a
+# machine without a GPU names an index or find-links of CPU wheels in its own pip configuration.
+$(INSTALLED): requirements.lock requirements-torch.lock | $(PYTHON_IN_VENV)
 	@echo "Installing the pinned packages (once)"
-	$(PIP) install "$$(grep '^torch==' requirements.lock)"
-	$(PIP) install -r requirements.lock
+	$(PIP) install --require-hashes --no-deps -r requirements.lock
+	$(PIP) install -r requirements-torch.lock
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.lock $(INSTALLED)
-	$(PIP) install -r requirements-dev.lock
+	$(PIP) install --require-hashes --no-deps -r requirements-dev.lock
 	@touch $@
 
 $(NODE_MODULES): package-lock.json | $(INSTALLED)

@@ -31,12 +31,25 @@ listed dev >"$work/dev.txt"
 "$python" -m pip install -r "$work/dev.txt" -c "$work/run.lock"
 frozen >"$work/all.lock"
 
+# All files of a release on the public index, so that the lock is good for every platform. torch alone goes without:
+# which build of it serves depends on the machine, and operators take theirs from an index of their own.
+"$python" -m pip install "uv==0.13.9"
+hashed() {
+    "$work/venv/bin/uv" pip compile --quiet --universal --no-deps --no-header --no-annotate --generate-hashes "$1"
+}
+
+grep '^torch==' "$work/run.lock" >"$work/torch.lock"
+grep -v '^torch==' "$work/run.lock" >"$work/run.pinned"
+grep -vxF -f "$work/run.lock" "$work/all.lock" >"$work/dev.pinned"
 {
-    echo "# Every package that runs Mercato, pinned. \`make lock\` writes this file from pyproject.toml."
-    cat "$work/run.lock"
+    echo "# Every package that runs Mercato but torch, pinned with its hashes. \`make lock\` writes this file."
+    hashed "$work/run.pinned"
 } >requirements.lock
 {
+    echo "# torch, pinned. Its builds differ by machine, so no hash can stand here. \`make lock\` writes this file."
+    cat "$work/torch.lock"
+} >requirements-torch.lock
+{
     echo "# What tests and lint need beside requirements.lock. \`make lock\` writes this file."
-    echo "-r requirements.lock"
-    grep -vxF -f "$work/run.lock" "$work/all.lock"
+    hashed "$work/dev.pinned"
 } >requirements-dev.lock
