@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
+from django.db import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 # A Redis that is full stays so until calls have ended or the meter has read what they used.
 FULL_SECONDS = 5
+DATABASE_SECONDS = 1
 
 Door = Callable[[GatewayProcess, Request], Awaitable[Response]]
 
@@ -129,6 +131,13 @@ async def _refuse_without_redis(request: Request, error: Exception) -> Response:
     return refusal(ServiceUnavailable(reason=reason, retry_after=FULL_SECONDS))
 
 
+async def _refuse_without_database(_: Request, error: Exception) -> Response:
+    # Who calls is not known then: saying that the key is wrong would be a lie that clients act on.
+    log.warning("a call was refused: %s", error)
+    reason = "The service cannot look your key up at the moment. Please try again shortly."
+    return refusal(ServiceUnavailable(reason=reason, retry_after=DATABASE_SECONDS))
+
+
 async def _drop(_: Request, __: Exception) -> Response:
     # Nobody reads this; 499 is what access logs conventionally say of clients that left.
     return Response(status_code=499)
@@ -151,5 +160,7 @@ _HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     HTTPException: _refuse_http,
     ClientGone: _drop,
     redis.RedisError: _refuse_without_redis,
+    OperationalError: _refuse_without_database,
+    InterfaceError: _refuse_without_database,
     Exception: _apologise,
 }
