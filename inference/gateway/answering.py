@@ -83,6 +83,11 @@ class EventStream(Response):
         self._shape = shape
         self.background = None
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether it ended with an error in the stream: such a call cost nothing."""
+        return self._call.failure is not None
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         call = self._call
         async with attended(self._process, call, receive):

@@ -27,6 +27,7 @@ from inference.gateway.errors import (
 )
 from inference.gateway.process import GatewayProcess
 from inference.gateway.reading import ClientGone
+from inference.gateway.retrying.doors import Door, once
 from portal.kit import ids
 from portal.kit.errors import PortalError
 from portal.kit.redis import is_passing
@@ -36,8 +37,6 @@ log = logging.getLogger(__name__)
 # A Redis that is full stays so until calls have ended or the meter has read what they used.
 FULL_SECONDS = 5
 DATABASE_SECONDS = 1
-
-Door = Callable[[GatewayProcess, Request], Awaitable[Response]]
 
 
 class InternalError(CallError):
@@ -65,10 +64,10 @@ def create(make_process: Callable[[], GatewayProcess] = GatewayProcess) -> Starl
 
     app = Starlette(
         routes=[
-            Route("/chat/completions", serve(generation.chat), methods=["POST"]),
-            Route("/completions", serve(generation.complete), methods=["POST"]),
-            Route("/embeddings", serve(embeddings.embed), methods=["POST"]),
-            Route("/predictions", serve(predictions.create), methods=["POST"]),
+            Route("/chat/completions", serve(once(generation.chat)), methods=["POST"]),
+            Route("/completions", serve(once(generation.complete)), methods=["POST"]),
+            Route("/embeddings", serve(once(embeddings.embed)), methods=["POST"]),
+            Route("/predictions", serve(once(predictions.create)), methods=["POST"]),
             Route("/predictions/{id}", serve(predictions.retrieve), methods=["GET"]),
             Route("/predictions/{id}/cancel", serve(predictions.cancel), methods=["POST"]),
             Route("/models", serve(models.listed), methods=["GET"]),

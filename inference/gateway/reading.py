@@ -26,12 +26,13 @@ async def read_json(request: Request, *, limit: int = TEXT_LIMIT_BYTES) -> Any:
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLarge(limit=limit)
     try:
-        return orjson.loads(await _read(request, limit))
+        return orjson.loads(await read_body(request, limit=limit))
     except orjson.JSONDecodeError as error:
         raise NotJson(reason=str(error)) from None
 
 
-async def _read(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, *, limit: int) -> bytes:
+    """The body's bytes. Raises `BodyTooLarge`, `SlowBody` or `ClientGone`."""
     message = await _receive(request)
     body: bytes = message.get("body", b"")
     if not message.get("more_body") and len(body) <= limit:

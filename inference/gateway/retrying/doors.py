@@ -1,0 +1,101 @@
+"""A door that a client may knock at twice with one `Idempotency-Key` and be let in once.
+
+The call then runs apart from the connection: a client that loses it, or its patience, finds the answer when
+it retries, instead of paying for a run that was cut off and for another one.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from inference.gateway.errors import InvalidRequest, ServiceUnavailable
+from inference.gateway.reading import IMAGES_LIMIT_BYTES, read_body
+from inference.gateway.retrying.attempts import LEASE_SECONDS, Attempts
+from inference.gateway.retrying.recording import Followed, Recording, Repeated
+
+if TYPE_CHECKING:
+    from inference.gateway.process import GatewayProcess
+
+HEADER = "idempotency-key"
+LONGEST = 255
+
+log = logging.getLogger(__name__)
+
+Door = Callable[["GatewayProcess", Request], Awaitable[Response]]
+
+
+def once(door: Door) -> Door:
+    """The door, for clients with and without a key."""
+
+    async def knock(process: "GatewayProcess", request: Request) -> Response:
+        key = request.headers.get(HEADER)
+        return await (door(process, request) if key is None else _knock(process, request, door, key=key))
+
+    return knock
+
+
+async def _knock(process: "GatewayProcess", request: Request, door: Door, *, key: str) -> Response:
+    if not 0 < len(key) <= LONGEST or not key.isascii() or not key.isprintable():
+        raise InvalidRequest(f"'{HEADER}' must have 1 to {LONGEST} printable ASCII characters.", param=HEADER)
+    caller = await process.identifier.caller(request.headers.get("authorization"))
+    body = await read_body(request, limit=IMAGES_LIMIT_BYTES)
+    attempts = Attempts(process.redis, caller.organisation_id, key=key)
+    answer = await attempts.claim(hashlib.sha256(request.url.path.encode() + b"\0" + body).digest())
+    if answer is not None:
+        return Repeated(answer)
+    recording = Recording()
+    process.spawn(_run(process, door, Request(request.scope, _said(body)), attempts, recording))
+    return Followed(recording)
+
+
+def _said(body: bytes) -> Callable[[], Awaitable[Message]]:
+    """What a client sends that has said everything and never hangs up."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        never: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await never
+
+    return receive
+
+
+async def _run(
+    process: "GatewayProcess", door: Door, request: Request, attempts: Attempts, recording: Recording
+) -> None:
+    renewing = asyncio.ensure_future(_renew(attempts))
+    failure: Exception | None = ServiceUnavailable(reason="The service is restarting.", retry_after=1)
+    try:
+        response = await door(process, request)
+        await response(request.scope, request.receive, recording.send)
+        if getattr(response, "has_failed", False):
+            await attempts.forget()
+        else:
+            await attempts.keep(recording.answer())
+        failure = None
+    except Exception as error:
+        # For the client that follows, which words it as everywhere; what failed may be tried again.
+        failure = error
+        with contextlib.suppress(RedisError):
+            await attempts.forget()
+    finally:
+        renewing.cancel()
+        recording.end(failure)
+
+
+async def _renew(attempts: Attempts) -> None:
+    while True:
+        await asyncio.sleep(LEASE_SECONDS / 3)
+        try:
+            await attempts.renew()
+        except RedisError as error:
+            log.warning("the entry of a call with an idempotency key was not renewed: %s", error)
