@@ -15,6 +15,7 @@ import openai
 import pytest
 from starlette.routing import Route
 
+from billing import metering
 from billing.credit import keys
 from inference.gateway.app import create
 from portal.kit import redis
@@ -286,3 +287,27 @@ def closed_database() -> Iterator[Any]:
 
     yield close
     close(False)
+
+
+def test_what_calls_leave_behind_does_not_grow(offer: Offers, gateway: str, worker: Workers) -> None:
+    """Once usage is recorded, three hundred calls have left no more keys and entries than a hundred."""
+    tiny = offer(requests_per_minute=100_000)
+    worker(tiny, pieces=["x"])
+    body = {"model": tiny.name, **BODIES["/chat/completions"]}
+    headers = {"Authorization": f"Bearer {tiny.key_text}"}
+
+    def make(calls: int) -> set[str]:
+        def call(_: int) -> int:
+            return httpx.post(
+                f"{gateway}/chat/completions", json=body, headers=headers, timeout=15
+            ).status_code
+
+        with ThreadPoolExecutor(8) as threads:
+            assert set(threads.map(call, range(calls))) == {200}
+        metering.join()
+        assert metering.drain(through=b"+") == calls
+        await_that(lambda: holds() == 0)
+        assert redis.client().xlen(keys.USAGE_STREAM) == 0
+        return {key.decode() for key in redis.client().scan_iter()}
+
+    assert make(100) >= make(200)
