@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import redis
 
@@ -123,16 +123,20 @@ class StandIn:
             found: Any = self.client.brpop(queues, timeout=0.1)
             if found is None:
                 continue
-            more: Any = self.client.rpop(found[0].decode(), TAKE_AT_ONCE) or []
-            self._run([_request_in(message) for message in [found[1], *more]])
+            queue = found[0].decode()
+            more: Any = self.client.rpop(queue, TAKE_AT_ONCE) or []
+            self.run(queue.removeprefix("version."), [_request_in(message) for message in [found[1], *more]])
 
-    def _run(self, requests: list[str]) -> None:
+    def run(self, version: str, requests: list[str]) -> None:
+        """Run as many calls of a version as there are messages, which were sent for these requests."""
         from inference import protocol
+        from inference.worker import turns
 
-        packed: Any = self.client.mget([protocol.payload_key(request) for request in requests])
-        calls = [
-            (request, protocol.unpack(data)) for request, data in zip(requests, packed, strict=True) if data
-        ]
+        asking = self.client.pipeline(transaction=False)
+        for request in requests:
+            turns.ask(asking, version, request=request, token=uuid4().hex)
+        answers = filter(turns.is_turn, asking.execute())
+        calls = [(answer[0].decode(), protocol.unpack(answer[1])) for answer in answers]
         taking = self.client.pipeline(transaction=False)
         for request, payload in calls:
             entry = protocol.pack([[request, protocol.STARTED, self.id]])

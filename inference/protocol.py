@@ -1,7 +1,8 @@
 """The messages between web and worker processes, and the Redis keys that carry them.
 
 A call's way: the web process puts the payload under `payload_key` (it expires by itself) and sends the
-Celery task `inference.run(request_hex)` to the version's queue. The worker takes the payload, and writes
+Celery task `inference.run(request_hex)` to the version's queue. Such a message is a turn: the worker that gets
+it runs the next call of the organisation whose turn it is. It takes the payload, and writes
 to the reply stream of the web process that asked: one entry per engine step with everything that the
 step produced for it, and one entry per request when it ends, written by the finish script of
 `billing.credit` in the same Redis transaction as the usage event and the release of the hold.
@@ -42,6 +43,26 @@ WANTED = "inference:wanted"  # sorted set: version hex -> unix ms when a caller 
 def queue_name(version_hex: str) -> str:
     """The Celery queue of a version, consumed by every worker on which it is resident."""
     return f"version.{version_hex}"
+
+
+def version_of(queue: str) -> str:
+    """The version, in hex, of a queue's name."""
+    return queue.removeprefix("version.")
+
+
+def line_key(version_hex: str, organisation_hex: str) -> str:
+    """List: the requests of an organisation that wait for a version, first come first."""
+    return f"inference:line:{version_hex}:{organisation_hex}"
+
+
+def turns_key(version_hex: str) -> str:
+    """Sorted set: the organisations that wait for a version; whose turn it is has the lowest score."""
+    return f"inference:turns:{version_hex}"
+
+
+def turn_key(token: str) -> str:
+    """Which call a message was good for, for a worker that lost the answer and asks again."""
+    return f"inference:turn:{token}"
 
 
 def payload_key(request_hex: str) -> str:

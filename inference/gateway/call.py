@@ -47,8 +47,6 @@ class Call:
     facts: CallFacts
     admitted: Admitted
     born: float = field(default_factory=time.monotonic)
-    # When its message was put in the queue last.
-    sent: float = field(default_factory=time.monotonic)
     worker: str | None = None
     cancelled: bool = False
     gone: bool = False
@@ -82,11 +80,6 @@ class Call:
     def age(self) -> float:
         """Seconds since admission."""
         return time.monotonic() - self.born
-
-    @property
-    def waited(self) -> float:
-        """Seconds since its message was put in the queue."""
-        return time.monotonic() - self.sent
 
     def add(self, text: str, logprobs: list[dict[str, Any]] | None) -> None:
         if text:

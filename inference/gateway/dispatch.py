@@ -7,19 +7,18 @@ in a thread.
 
 import asyncio
 import base64
-import time
 import uuid
+from collections.abc import Sequence
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 import orjson
 
-from inference.gateway import waiting
+from inference.gateway import lines, waiting
 from inference.gateway.call import Call
 from inference.gateway.commands import SharedCommands
 from inference.protocol import RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
 from portal.celery import app
-from portal.kit import ids
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -28,9 +27,11 @@ if TYPE_CHECKING:
 class Publisher(Protocol):
     """Puts calls on queues. `publish` returns how many messages wait there now, 0 where unknown, and raises
     as `waiting.enter`, having left nothing, if too much waits. Without `packed` the message alone is repeated.
+    `is_redis` says whether the queues are lists of our Redis, whose messages can be counted.
     """
 
     limits: waiting.Limits
+    is_redis: bool
 
     async def publish(self, call: Call, *, packed: bytes | None) -> int: ...
 
@@ -48,20 +49,15 @@ class Dispatcher:
         payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
         await self._publisher.publish(call, packed=pack(payload))
 
-    async def send_again(self, call: Call) -> bool:
-        """Repeat the message of a call that nobody has begun; False if somebody has."""
-        if not await self._client.exists(payload_key(call.hex)):
-            return False
-        await self._publisher.publish(call, packed=None)
-        call.sent = time.monotonic()
-        return True
-
-    async def find_next(self, version: str) -> float | None:
-        """When the call was admitted whose message is the next to be fetched from a version's queue, in unix
-        seconds; None if none waits. A broker that is not this Redis always seems empty.
+    async def send_again(self, version: str, calls: Sequence[Call], *, is_idle: bool) -> None:
+        """Put waiting calls of a version in line again and repeat the messages that were lost. Where messages
+        cannot be counted, they are repeated if a replica is idle.
         """
-        message: Any = await self._client.lindex(queue_name(version), -1)
-        return None if message is None else ids.born(UUID(hex=_request_in(message))).timestamp()
+        missing = await lines.restore(self._client, version, calls)
+        if not self._publisher.is_redis:
+            missing = len(calls) if is_idle else 0
+        for call in islice(cycle(calls), missing):
+            await self._publisher.publish(call, packed=None)
 
     async def withdraw(self, call: Call) -> bool:
         """Take a call back; False if a worker has begun it."""
@@ -74,6 +70,8 @@ class Dispatcher:
 
 class RedisPublisher:
     """For a broker that is the Redis of everything else."""
+
+    is_redis = True
 
     def __init__(self, commands: SharedCommands) -> None:
         self._commands = commands
@@ -94,6 +92,8 @@ class RedisPublisher:
 class CeleryPublisher:
     """For any broker that Celery speaks."""
 
+    is_redis = False
+
     def __init__(self, client: "Redis") -> None:
         self._client = client
         self.limits = waiting.limits()
@@ -109,13 +109,6 @@ class CeleryPublisher:
 def new_publisher(client: "Redis", *, commands: SharedCommands, broker_url: str, redis_url: str) -> Publisher:
     """The quick way where the broker is our Redis, Celery's own way for every other broker."""
     return RedisPublisher(commands) if broker_url == redis_url else CeleryPublisher(client)
-
-
-def _request_in(message: bytes) -> str:
-    """The argument of the message, whoever wrote it."""
-    body = base64.b64decode(orjson.loads(message)["body"])
-    request: str = orjson.loads(body)[0][0]
-    return request
 
 
 class _MessageTemplate:

@@ -160,6 +160,16 @@ class Overloaded(CallError):
     message = "{waiting} calls already wait for this model. Please try again in {retry_after_words}."
 
 
+class ShareTaken(CallError):
+    status = 429
+    type = "rate_limit_exceeded"
+    code = "rate_limit_exceeded"
+    message = (
+        "{waiting} calls of your organisation wait for this model already, as many as there are places left for all. "
+        "Please try again in {retry_after_words}."
+    )
+
+
 class TooMuchWaiting(CallError):
     status = 429
     type = "rate_limit_exceeded"

@@ -1,5 +1,8 @@
-"""How much may wait for workers: calls of one version; bytes of payloads of one version, of one organisation
-and of all. What is refused leaves nothing.
+"""How much may wait for workers: calls of one version, and of each organisation among them; bytes of payloads
+of one version, of one organisation and of all. What is refused leaves nothing.
+
+An organisation may have as many calls in a version's queue as there are places free for everybody (dynamic
+thresholds; Choudhury and Hahne 1998): alone it may take half of them, and never all.
 """
 
 import hashlib
@@ -9,8 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
-from inference.gateway.errors import CallError, Overloaded, ServiceUnavailable, TooMuchWaiting
-from inference.protocol import PAYLOAD_SECONDS, payload_key, queue_name
+from inference.gateway.errors import (
+    CallError,
+    Overloaded,
+    ServiceUnavailable,
+    ShareTaken,
+    TooMuchWaiting,
+)
+from inference.protocol import PAYLOAD_SECONDS, line_key, payload_key, queue_name, turns_key
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -18,7 +27,7 @@ if TYPE_CHECKING:
     from inference.gateway.call import Call
 
 # Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
-QUEUE_LIMIT = 1_000
+QUEUE_LIMIT = 2_000
 # Payloads may be large, such as images: as many as that would not fit in Redis.
 QUEUE_BYTES = 256 * 2**20
 # Of one organisation, whose versions are many; and of all, who are many too.
@@ -32,13 +41,24 @@ RETRY_SECONDS = 2
 # without a word to it, so sums are too high rather than too low; they are counted anew before anything is
 # refused, but seldom enough that hundreds of refusals cost little.
 # The payload is the first thing written: a Redis at its memory limit refuses that, and then nothing is.
-# KEYS: queue, payload key, hash. ARGV: payload, message or '', most calls, seconds, version, organisation,
-#       most bytes of the version, of the organisation, of all
+# KEYS: queue, payload key, hash, the organisation's line, turns. ARGV: payload, message or '', most calls,
+#       seconds, version, organisation, most bytes of the version, of the organisation, of all, request
 _ENTER = """
-local queue, payload, waiting = KEYS[1], KEYS[2], KEYS[3]
+local queue, payload, waiting, line, turns = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local size, seconds = #ARGV[1], ARGV[4]
 local calls = redis.call("LLEN", queue)
 if calls >= tonumber(ARGV[3]) then return {0, calls, 0} end
+local own, share = redis.call("LLEN", line), tonumber(ARGV[3]) - calls
+-- Calls that were withdrawn stand in line until their turn. That they do is looked up seldom, as sums are.
+if own >= share and redis.call("SET", line .. ":looked", 1, "PX", 200, "NX") then
+    for _, request in ipairs(redis.call("LRANGE", line, 0, -1)) do
+        if redis.call("EXISTS", (string.gsub(payload, ARGV[10], request))) == 0 then
+            redis.call("LREM", line, 1, request)
+        end
+    end
+    own = redis.call("LLEN", line)
+end
+if own >= share then return {0, own, 4} end
 
 local sums = { "version:" .. ARGV[5], "organisation:" .. ARGV[6], "all" }
 local known = redis.call("HMGET", waiting, sums[1], sums[2], sums[3], "payloads", "due", "next")
@@ -102,6 +122,13 @@ if anew then keep() end
 redis.call("HSET", waiting, payload, size .. " " .. ARGV[5] .. " " .. ARGV[6], "payloads", payloads + 1,
     sums[1], (bytes[sums[1]] or 0) + size, sums[2], (bytes[sums[2]] or 0) + size, sums[3], (bytes[sums[3]] or 0) + size)
 redis.call("EXPIRE", waiting, seconds)
+redis.call("RPUSH", line, ARGV[10])
+redis.call("EXPIRE", line, seconds)
+if not redis.call("ZSCORE", turns, ARGV[6]) then
+    -- Whoever comes anew comes next, and has saved up nothing for the time away.
+    redis.call("ZADD", turns, redis.call("ZRANGE", turns, 0, 0, "WITHSCORES")[2] or 0, ARGV[6])
+end
+redis.call("EXPIRE", turns, seconds)
 if ARGV[2] ~= "" then calls = redis.call("LPUSH", queue, ARGV[2]) end
 return {1, calls}
 """
@@ -137,12 +164,14 @@ async def read_limits(client: "Redis") -> Limits:
 async def enter(run: Run, call: "Call", *, packed: bytes, most: Limits, message: bytes = b"") -> int:
     """Keep the payload, and put `message`, if any, in the version's queue; how many wait there now.
 
-    `run` executes one Redis command. Raises `Overloaded`, `TooMuchWaiting` or `ServiceUnavailable` if too many
-    calls or too many bytes wait.
+    `run` executes one Redis command. Raises `Overloaded`, `ShareTaken`, `TooMuchWaiting` or
+    `ServiceUnavailable` if too many calls or too many bytes wait.
     """
-    keys = (queue_name(call.version), payload_key(call.hex), WAITING)
-    owners = (call.version, call.facts.organisation_id.hex)
-    command = (len(keys), *keys, packed, message, QUEUE_LIMIT, PAYLOAD_SECONDS, *owners, *astuple(most))
+    version, organisation = call.version, call.facts.organisation_id.hex
+    line, turns = line_key(version, organisation), turns_key(version)
+    keys = (queue_name(version), payload_key(call.hex), WAITING, line, turns)
+    numbers = (QUEUE_LIMIT, PAYLOAD_SECONDS, version, organisation, *astuple(most))
+    command = (len(keys), *keys, packed, message, *numbers, call.hex)
     try:
         entered, calls, *full = await run("EVALSHA", _DIGEST, *command)
     except NoScriptError:
@@ -156,6 +185,8 @@ def _refusal(calls: int, *, full: int, most: Limits) -> CallError:
     words = f"{RETRY_SECONDS} s"
     if full == 2:
         return TooMuchWaiting(limit=most.organisation, retry_after=RETRY_SECONDS, retry_after_words=words)
+    if full == 4:
+        return ShareTaken(waiting=calls, retry_after=RETRY_SECONDS, retry_after_words=words)
     if full == 3:
         reason = "Too much waits here at the moment. Please try again shortly."
         return ServiceUnavailable(reason=reason, retry_after=RETRY_SECONDS)

@@ -72,27 +72,20 @@ class Watch:
         await self._end_overdue(calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         await self._see_to_cold(waiting)
-        for call in waiting if lost else await self._find_lost(waiting):
-            await process.dispatcher.send_again(call)
+        await self._send_again(waiting if lost else self._late(waiting))
 
-    async def _find_lost(self, waiting: list[Call]) -> list[Call]:
-        """Calls that should long have begun: their messages died with the connection over which a worker
-        fetched them. (With the worker itself, `look` notices.) A queue is first in, first out. So a message is
-        out of it if the next one in it was sent later, or if there is none; in that case it may be on its way,
-        unless a replica is idle. To be wrong costs little: whoever comes second finds nothing to begin.
+    def _late(self, waiting: list[Call]) -> list[Call]:
+        """Calls that wait so long that their messages may have died with the connection over which a worker
+        fetched them. (With the worker itself, `look` notices.)
         """
-        late = [call for call in waiting if call.waited > RESEND_SECONDS]
-        if not late or not self._is_due("resend", RESEND_SECONDS):
-            return []
-        versions = {call.version for call in late}
-        upcoming = {version: await self._process.dispatcher.find_next(version) for version in versions}
-        return [call for call in late if self._was_overtaken(call, upcoming[call.version])]
+        late = [call for call in waiting if call.age > RESEND_SECONDS]
+        return late if late and self._is_due("resend", RESEND_SECONDS) else []
 
-    def _was_overtaken(self, call: Call, upcoming: float | None) -> bool:
-        if upcoming is None:
-            return self._process.roster.has_room(call.version)
-        # Not by little: hosts may disagree on the time, and a message is written later than its call admitted.
-        return upcoming - (time.time() - call.waited) > RESEND_SECONDS
+    async def _send_again(self, calls: list[Call]) -> None:
+        process = self._process
+        for version in {call.version for call in calls}:
+            theirs = [call for call in calls if call.version == version]
+            await process.dispatcher.send_again(version, theirs, is_idle=process.roster.has_room(version))
 
     async def _see_to_cold(self, waiting: list[Call]) -> None:
         cold = {call.version for call in waiting if not self._process.roster.serves(call.version)}

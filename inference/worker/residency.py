@@ -78,4 +78,5 @@ class Residency:
             channel: Any = connection.default_channel
             while message := channel.basic_get(protocol.queue_name(version), no_ack=True):
                 (request, *_), _, _ = message.decode()
-                self._runner.abandon(request, error=reason)
+                token = str(message.headers.get("id"))
+                self._runner.abandon(version, request, error=reason, token=token)

@@ -6,7 +6,7 @@ The gate has made sure of a free slot, so nothing here waits for the model.
 import logging
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 from uuid import UUID, uuid4
 
 import redis
@@ -24,6 +24,7 @@ from inference.engines.base import (
     Sampling,
 )
 from inference.errors import ReplicaGone
+from inference.worker import turns
 from inference.worker.calls import Call, Calls
 from inference.worker.host import WorkerHost
 from inference.worker.replica import Replica
@@ -64,42 +65,38 @@ class Runner:
 
         @self._app.task(name=protocol.RUN_TASK, bind=True, ignore_result=True, acks_late=False, lazy=False)
         def _run(task: Any, request: str, attempt: int = 0) -> None:
-            run(request, attempt=attempt, token=str(task.request.id))
+            version = protocol.version_of(task.request.delivery_info["routing_key"])
+            run(version, request, attempt=attempt, token=str(task.request.id))
 
-    def run(self, request: str, *, attempt: int, token: str) -> None:
-        """Give the call to its engine, which reports to the reply stream. Quietly nothing if it is gone."""
-        payload = self._read_payload(request)
-        if payload is None:
-            return
+    def run(self, version: str, request: str, *, attempt: int, token: str) -> None:
+        """Give the version's next call to its engine, which reports to the reply stream. `request` is the call
+        that the message was sent for. Quietly nothing if no call waits.
+        """
         try:
-            replica = self._host.find(payload.version)
+            replica = self._host.find(version)
             if replica is None or replica.engine is None:
-                self._send_on(request, payload, attempt=attempt)
-            else:
-                self._start(request, payload, replica)
+                self._send_on(version, request, attempt=attempt, token=token)
+            elif turn := turns.take_next(self._client, version, request=request, token=token):
+                self._start(*turn, replica)
         finally:
-            self._host.release(payload.version, token)
+            self._host.release(version, token)
             self._replies.on_finished()
 
-    def abandon(self, request: str, *, error: str) -> None:
-        """Finish a call that no engine will run as failed."""
-        payload = self._read_payload(request)
-        if payload is None:
+    def abandon(self, version: str, request: str, *, error: str, token: str) -> None:
+        """Finish the version's next call as failed: no engine will run it."""
+        turn = turns.take_next(self._client, version, request=request, token=token)
+        if turn is None:
             return
-        call = Call(id=request, version=payload.version, reply=payload.reply)
+        call = Call(id=turn[0], version=version, reply=turn[1].reply)
         if self._begin(call):
             self._replies.fail(call, error)
 
-    def _read_payload(self, request: str) -> protocol.Payload | None:
-        packed = cast("bytes | None", self._client.get(protocol.payload_key(request)))
-        return None if packed is None else protocol.Payload(**protocol.unpack(packed))
-
-    def _send_on(self, request: str, payload: protocol.Payload, *, attempt: int) -> None:
+    def _send_on(self, version: str, request: str, *, attempt: int, token: str) -> None:
         if attempt:
-            self.abandon(request, error=str(ReplicaGone()))
+            self.abandon(version, request, error=str(ReplicaGone()), token=token)
             return
-        self._client.zadd(protocol.WANTED, {payload.version: int(time.time() * 1000)})
-        self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(payload.version))
+        self._client.zadd(protocol.WANTED, {version: int(time.time() * 1000)})
+        self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(version))
 
     def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
         call = Call(id=request, version=payload.version, reply=payload.reply)

@@ -137,11 +137,12 @@ async def test_a_full_queue_takes_nothing_more(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(waiting, "QUEUE_LIMIT", 2)
     client = redis.new_async_client()
     publisher = RedisPublisher(SharedCommands(client))
-    for _ in range(2):
-        await publisher.publish(call(ids.uuid7()), packed=b"payload")
+    for number in range(2):
+        each = call(ids.uuid7(), organisation=UUID(int=number))
+        await publisher.publish(each, packed=b"payload")
     before = sorted(redis.client().keys())
     with pytest.raises(Overloaded) as refused:
-        await publisher.publish(call(ids.uuid7()), packed=b"payload")
+        await publisher.publish(call(ids.uuid7(), organisation=UUID(int=3)), packed=b"payload")
     await client.aclose()
     assert refused.value.data["waiting"] == 2
     assert redis.client().llen(protocol.queue_name(VERSION)) == 2

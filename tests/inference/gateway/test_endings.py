@@ -144,10 +144,10 @@ def test_a_message_lost_while_others_flow_is_sent_again(
             others.append(threads.submit(ask, shared, tiny))
             time.sleep(0.3)
             while redis.client().llen(queue) > 2:
-                hands._run([_request_in(pop(tiny))])  # type: ignore[arg-type]
+                hands.run(tiny.version.pk.hex, [_request_in(pop(tiny))])  # type: ignore[arg-type]
         was_found = lost.done()
         payloads: Any = redis.client().keys("inference:payload:*")
-        hands._run([key.decode().rpartition(":")[2] for key in payloads])
+        hands.run(tiny.version.pk.hex, [key.decode().rpartition(":")[2] for key in payloads])
         assert was_found, "overtaken by all others"
         assert {answer.result(10).choices[0].message.content for answer in [lost, *others]} == {"found"}
     assert len(usage_events()) == len(others) + 1

@@ -74,7 +74,7 @@ class Gears:
         )
 
     def run(self, request: str) -> None:
-        self.runner.run(request, attempt=0, token=request)
+        self.runner.run(self.version, request, attempt=0, token=request)
 
     def submit(self, request: Request) -> None:
         self.before_submit(request.id)
