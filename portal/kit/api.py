@@ -9,13 +9,15 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 from portal.kit.errors import PortalError
 
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Every refusal in one shape: `{"error": {"code", "message", ...facts}}`."""
+    # Not above: the views look this module's classes up as they are imported, so who came here first would fail.
+    from rest_framework.views import exception_handler
+
     if isinstance(error, PortalError):
         facts = {
             name: value

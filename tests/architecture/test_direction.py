@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 
+import pytest
 from django.apps import apps
 
 from portal.celery import app as celery
@@ -30,6 +31,15 @@ def test_web_processes_never_load_torch() -> None:
         "import portal.asgi, portal.urls, sys; "
         "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)) or 0)"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("first", ["portal.kit.api", "rest_framework.views", "rest_framework.checks"])
+def test_what_the_rest_framework_is_set_to_can_be_imported_first(first: str) -> None:
+    """Django runs its checks in no order, so any of these may come first in a process."""
+    code = f"import django; django.setup(); import {first}, portal.kit.api, rest_framework.views"
+    code += "; import rest_framework.checks as checks; checks.pagination_system_check(None)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
