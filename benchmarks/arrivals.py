@@ -1,0 +1,109 @@
+"""Open-loop HTTP load: calls arrive at a rate, whatever becomes of those before them."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import uvloop
+
+# More connections than that one process does not open; arrivals beyond it are counted and dropped.
+MOST_OPEN = 6_000
+
+
+@dataclass
+class Stream:
+    """Arrivals with one key at so many a second, evenly spaced, and what became of them."""
+
+    key: str
+    per_second: float
+    latencies: list[float] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+    # Refusals that do not say when to come back.
+    silent: int = 0
+    dropped: int = 0
+
+    @property
+    def answered(self) -> int:
+        return self.statuses.get(200, 0)
+
+    @property
+    def arrived(self) -> int:
+        return sum(self.statuses.values()) + self.dropped
+
+    def latency_ms(self, quantile: float) -> float:
+        """Of answered calls; infinite if there was none."""
+        ordered = sorted(self.latencies)
+        return (
+            ordered[min(len(ordered) - 1, int(len(ordered) * quantile))] * 1000 if ordered else float("inf")
+        )
+
+
+@dataclass(frozen=True)
+class Storm:
+    """Where to, what, and how long; `patience` is how long after the last arrival answers are waited for."""
+
+    host: str
+    port: int
+    path: str
+    body: bytes
+    seconds: float
+    patience: float
+
+
+def run(storm: Storm, streams: Sequence[Stream]) -> float:
+    """Let all arrive at once. Answers the seconds until the last answer."""
+    return uvloop.run(_run(storm, streams))
+
+
+async def _run(storm: Storm, streams: Sequence[Stream]) -> float:
+    started = time.perf_counter()
+    calls: set[asyncio.Task[None]] = set()
+    await asyncio.gather(*(_arrive(storm, stream, calls) for stream in streams))
+    if calls:
+        await asyncio.wait(calls, timeout=storm.patience)
+    for call in calls:
+        call.cancel()
+    return time.perf_counter() - started
+
+
+async def _arrive(storm: Storm, stream: Stream, calls: "set[asyncio.Task[None]]") -> None:
+    started = time.perf_counter()
+    number = 0
+    while (due := started + number / stream.per_second) < started + storm.seconds:
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        number += 1
+        if len(calls) >= MOST_OPEN:
+            stream.dropped += 1
+            continue
+        call = asyncio.ensure_future(_call(storm, stream))
+        calls.add(call)
+        call.add_done_callback(calls.discard)
+
+
+async def _call(storm: Storm, stream: Stream) -> None:
+    began = time.perf_counter()
+    status, head = 0, b""
+    try:
+        reader, writer = await asyncio.open_connection(storm.host, storm.port)
+        writer.write(_request(storm, stream.key))
+        head = await reader.readuntil(b"\r\n\r\n")
+        status = int(head.split(b" ", 2)[1])
+        await reader.read()
+        writer.close()
+    except (OSError, asyncio.IncompleteReadError):
+        status = 0
+    except asyncio.CancelledError:
+        status = -1
+    stream.statuses[status] = stream.statuses.get(status, 0) + 1
+    if status == 200:
+        stream.latencies.append(time.perf_counter() - began)
+    elif b"\r\nretry-after:" not in head.lower():
+        stream.silent += 1
+
+
+def _request(storm: Storm, key: str) -> bytes:
+    return (
+        f"POST {storm.path} HTTP/1.1\r\nHost: {storm.host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(storm.body)}\r\n\r\n"
+    ).encode() + storm.body
