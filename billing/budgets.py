@@ -15,6 +15,7 @@ from django.db.models import Q, Sum
 
 from billing.models import BudgetLease, KeyDay
 from portal.accounts.models import ApiKey
+from portal.kit import figures
 from portal.kit.money import Money
 
 Span = Literal["total", "day", "month"]
@@ -46,6 +47,19 @@ class Standing:
     spent: Money
     left: Money
     ends: datetime | None
+
+    @property
+    def percent(self) -> int:
+        """Of the budget that is gone; a budget of nothing is all gone."""
+        return 100 if not self.allowed.amount else 100 - 100 * self.left.amount // self.allowed.amount
+
+    @property
+    def left_text(self) -> str:
+        return figures.money_text(self.left)
+
+    @property
+    def allowed_text(self) -> str:
+        return figures.money_text(self.allowed)
 
 
 def windows(key: ApiKey, at: datetime) -> tuple[Window, ...]:

@@ -37,7 +37,7 @@ def issue(
     key = ApiKey.objects.create(
         organisation=organisation, created_by=by, name=name.strip(), scopes=sorted(set(scopes)),
         expires_at=expires_at, secret_hash=_digest(secret), last_four=secret[-4:],
-        **(limits or KeyLimits()).fields(),
+        **(limits or KeyLimits()).columns(),
     )  # fmt: skip
     return key, f"mk_{ids.encode(key.pk)}_{secret}"
 

@@ -1,6 +1,6 @@
 """Limits of one API key: how fast it may call, and what its calls may cost."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from uuid import UUID
 
 from django.conf import settings
@@ -29,8 +29,8 @@ class KeyLimits:
     monthly_budget: int | None = None
     budget_currency: str = settings.CURRENCY
 
-    def fields(self) -> dict[str, int | str | None]:
-        """By the names of the model's fields. Raises `Invalid` for what no key can have."""
+    def columns(self) -> dict[str, int | str | None]:
+        """For the model. Raises `Invalid` for what no key can have."""
         found = asdict(self)
         for name in RATES:
             if not 0 <= found[name] <= MOST_A_MINUTE:
@@ -44,12 +44,17 @@ class KeyLimits:
         return found | {"budget_currency": self.budget_currency.upper()}
 
 
+def of(key: ApiKey) -> KeyLimits:
+    """The limits that a key has."""
+    return KeyLimits(**{each.name: getattr(key, each.name) for each in fields(KeyLimits)})
+
+
 def change(organisation: Organisation, *, by: User, key_id: UUID, limits: KeyLimits) -> ApiKey:
     """Set all of a key's limits, from its next call on. Raises `Invalid` and `NotFound`."""
     require(by, organisation, "use")
-    fields = limits.fields()
+    columns = limits.columns()
     with transaction.atomic():
-        if not ApiKey.objects.filter(organisation=organisation, pk=key_id).update(**fields):
+        if not ApiKey.objects.filter(organisation=organisation, pk=key_id).update(**columns):
             raise NotFound(what="key")
         epochs.bump("key", key_id)
     return ApiKey.objects.get(pk=key_id)

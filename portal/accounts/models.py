@@ -58,6 +58,10 @@ class RateLimited(models.Model):
     class Meta:
         abstract = True
 
+    @property
+    def is_rate_limited(self) -> bool:
+        return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrent_requests)
+
 
 class Organisation(RateLimited):
     """Who owns, buys, sells and pays. Everyone has a personal one. Its limits hold for all its keys and
@@ -161,6 +165,12 @@ class ApiKey(RateLimited):
     @property
     def public_id(self) -> str:
         return ids.public("key", UUID(str(self.id)))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the key has a limit or budget of its own."""
+        budgets = self.total_budget, self.daily_budget, self.monthly_budget
+        return self.is_rate_limited or any(budget is not None for budget in budgets)
 
     @property
     def is_live(self) -> bool:

@@ -309,7 +309,7 @@ class Credit(RuleBasedStateMachine):
     @rule()
     def keep_a_copy(self) -> None:
         self.copy = self.home / ids.uuid7().hex
-        shutil.copytree(self.server.data, self.copy)
+        shutil.copytree(self.server.server.data, self.copy)
 
     @precondition(lambda self: not self.restarts)
     @rule()
@@ -449,7 +449,7 @@ def test_credit_follows_the_model_in_any_order(books: None, tmp_path: Path) -> N
         run_state_machine_as_test(
             Credit,
             settings=settings(
-                max_examples=15,
+                max_examples=12,
                 stateful_step_count=30,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
