@@ -68,8 +68,8 @@ class LimitsForm(forms.Form):
 
     def limits(self) -> KeyLimits:
         """As `key_limits` takes them."""
-        rates = {name: self.cleaned_data[name] or 0 for name in RATES}
-        amounts = {name: self._amount(name) for name in BUDGETS}
+        rates: dict[str, Any] = {name: self.cleaned_data[name] or 0 for name in RATES}
+        amounts: dict[str, Any] = {name: self._amount(name) for name in BUDGETS}
         return KeyLimits(**rates, **amounts, budget_currency=self.currency)
 
     def clean(self) -> dict[str, Any]:
