@@ -52,7 +52,9 @@ def test_commission_and_share_add_up_to_the_gross(charges: list[int], points: in
 
 
 @given(PRICES, UNITS, UNITS, st.integers(0, 10**15))
-def test_no_units_ever_cost_more_than_their_bound(price: Price, already: int, units: int, unused: int) -> None:
+def test_no_units_ever_cost_more_than_their_bound(
+    price: Price, already: int, units: int, unused: int
+) -> None:
     used = max(0, units - unused)
     assert rating.charge(price, already=already, more=used) <= rating.most(price, units)
 
