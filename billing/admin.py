@@ -7,6 +7,8 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from billing.models import (
     BillingPeriod,
+    BudgetLease,
+    KeyDay,
     Lease,
     LeaseGrant,
     LedgerAccount,
@@ -83,6 +85,24 @@ class LeaseAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_filter = ["closed_at"]
     ordering = ["-id"]
     inlines = [GrantInline]
+
+
+@admin.register(BudgetLease)
+class BudgetLeaseAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+    list_display = ["api_key", "span", "first_day", "granted", "forfeited", "opened_at", "closed_at"]
+    list_filter = ["span", "closed_at"]
+    list_select_related = ["api_key"]
+    search_fields = ["api_key__name", "api_key__organisation__slug"]
+    ordering = ["-id"]
+
+
+@admin.register(KeyDay)
+class KeyDayAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+    list_display = ["day", "api_key", "charge"]
+    list_select_related = ["api_key"]
+    search_fields = ["api_key__name", "api_key__organisation__slug"]
+    ordering = ["-day"]
+    show_full_result_count = False
 
 
 @admin.register(LedgerAccount)

@@ -27,12 +27,14 @@ class LeaseUnavailable(PortalError):
 
 
 class RateLimited(PortalError):
-    """`scope` is requests, tokens or concurrency; `retry_after` in seconds, 0 if only a smaller call helps."""
+    """`what` is whose limit it is: key, subscription or organisation; `scope` is requests or tokens per minute,
+    or concurrent requests; `retry_after` in seconds, 0 if only a smaller call helps.
+    """
 
     status = 429
     code = "rate_limit_exceeded"
     message = gettext_noop(
-        "The limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
+        "The {what}'s limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
     )
 
 
@@ -45,6 +47,36 @@ class AllowanceExhausted(PortalError):
     code = "insufficient_quota"
     message = gettext_noop(
         "This call needs up to {needed} of the {meter}, and {left} are left in this billing period."
+    )
+
+
+class BudgetExhausted(PortalError):
+    """Of a key. `window` is total, day or month; `budget`, `left` and `needed` are texts with their currency."""
+
+    status = 429
+    code = "insufficient_quota"
+    message = gettext_noop(
+        "This call may cost up to {needed}, and {left} are left of the key's budget of {budget}. Raise the "
+        "budget of the key, or use another one."
+    )
+
+
+class WindowExhausted(BudgetExhausted):
+    """`what` is daily or monthly budget; `resets` says when it begins anew, `retry_after` in seconds."""
+
+    message = gettext_noop(
+        "This call may cost up to {needed}, and {left} are left of the key's {what} of {budget}. It begins anew "
+        "at {resets}; until then raise the budget of the key, or use another one."
+    )
+
+
+class BudgetInOtherCurrency(Conflict):
+    """Nothing says what a call would take from the budget."""
+
+    code = "budget_currency_mismatch"
+    message = gettext_noop(
+        "The key {key} has a budget in {budget_currency}, and this plan is priced in {plan_currency}. Use a key "
+        "without a budget, or with one in {plan_currency}."
     )
 
 

@@ -1,7 +1,7 @@
 """Entries of the usage stream, as the settlement script writes them, and their form in Postgres."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -10,6 +10,9 @@ import msgpack
 from billing.errors import EventUnreadable
 
 METERS = ("requests", "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms")
+
+
+_EPOCH, _DAY_MS = date(1970, 1, 1), 86_400_000
 
 
 class Rated(NamedTuple):
@@ -22,7 +25,9 @@ class Rated(NamedTuple):
 
 
 class KnownFacts(NamedTuple):
-    """What admission packed into the hold. Ids are hex."""
+    """What admission packed into the hold. Ids are hex. `day`, in days since 1970, is the UTC day in whose
+    budgets the call counts; None where it had none.
+    """
 
     organisation: str
     provider: str
@@ -37,6 +42,7 @@ class KnownFacts(NamedTuple):
     streamed: bool
     currency: str
     demo: bool
+    day: int | None = None
 
 
 class Event(NamedTuple):
@@ -58,6 +64,12 @@ class Event(NamedTuple):
     @property
     def hour(self) -> datetime:
         return datetime.fromtimestamp(self.finished_ms // 3_600_000 * 3600, tz=UTC)
+
+    @property
+    def day(self) -> date:
+        """The UTC day of admission, as the budgets saw it."""
+        days = self.known.day
+        return _EPOCH + timedelta(days=(int(self.id[:12], 16) // _DAY_MS) if days is None else days)
 
     def uncharged(self) -> "Event":
         """The same call, written off."""

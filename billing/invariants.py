@@ -80,6 +80,21 @@ class RollupsEqualEvents:
             yield f"organisation {organisation}, listing {listing}: rolled up {rolled}, counted {counted}"
 
 
+class KeyDaysEqualEvents:
+    """What keys' budgets count as spent is what their calls were charged."""
+
+    name: ClassVar[str] = "keys' days equal events"
+
+    def violations(self) -> Iterator[str]:
+        for key, counted, charged in _rows("""
+            SELECT api_key_id, coalesce(day.sum, 0), coalesce(event.sum, 0)
+            FROM (SELECT api_key_id, sum(charge) FROM billing_keyday GROUP BY 1) day
+            FULL JOIN (SELECT api_key_id, sum(charge) FROM usage_event
+                WHERE api_key_id IS NOT NULL GROUP BY 1) event USING (api_key_id)
+            WHERE coalesce(day.sum, 0) <> coalesce(event.sum, 0)"""):
+            yield f"key {key}: counted {counted}, charged {charged}"
+
+
 class GrossIsSplit:
     """Per period the lines, the period's gross and the ledger's entries say the same usage, the ledger has the
     flat fee once, and both together are the provider's share and the commission.
@@ -115,7 +130,13 @@ class GrossIsSplit:
                 )
 
 
-ALL: tuple[Invariant, ...] = (SumsToZero(), LinesEqualEvents(), RollupsEqualEvents(), GrossIsSplit())
+ALL: tuple[Invariant, ...] = (
+    SumsToZero(),
+    LinesEqualEvents(),
+    RollupsEqualEvents(),
+    KeyDaysEqualEvents(),
+    GrossIsSplit(),
+)
 
 
 def check(invariants: Iterable[Invariant] = ALL) -> list[Violation]:

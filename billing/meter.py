@@ -6,14 +6,14 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import redis
 from django.db import InterfaceError, OperationalError, close_old_connections
 from redis.exceptions import ResponseError
 
 from billing import metering, partitions
-from billing.credit import leases, reaper
+from billing.credit import budget_leases, leases, reaper
 from portal.kit import clock
 
 _BLOCK_MS = 200
@@ -55,7 +55,7 @@ class Meter:
             Chore(1, reaper.reap),
             Chore(1, self._claim),
             Chore(60, lambda: metering.sweep(older_ms=_LEFT_BEHIND_MS)),
-            Chore(10, lambda: leases.return_unused(since=clock.now() - _IDLE_LEASE)),
+            Chore(10, lambda: _return_unused(since=clock.now() - _IDLE_LEASE)),
             Chore(3600, lambda: metering.forget_dead(idle_ms=_DEAD_MS)),
         )
 
@@ -96,7 +96,12 @@ class Meter:
     def _leave(self) -> None:
         try:
             # When the whole site stops, Redis follows; a lease that is returned loses nothing by that.
-            leases.return_unused(since=clock.now())
+            _return_unused(since=clock.now())
             metering.leave(self._consumer)
         except (redis.RedisError, OperationalError, InterfaceError) as error:
             _log.warning("the meter leaves without saying so: %s", error)
+
+
+def _return_unused(*, since: datetime) -> None:
+    leases.return_unused(since=since)
+    budget_leases.return_unused(since=since)

@@ -36,6 +36,11 @@ def charge(price: Price, *, already: int, more: int) -> int:
     return cumulative(price, already + more) - cumulative(price, already)
 
 
+def most(price: Price, units: int) -> int:
+    """No less than what `units` cost wherever they begin, and no more than is needed for that."""
+    return 0 if price.amount is None else -(-units * price.amount // price.per)
+
+
 def share(gross: int, *, basis_points: int) -> int:
     """The commission in a cumulative gross. It telescopes like R, so gross = provider's share + commission."""
     return gross * basis_points // 10_000

@@ -8,6 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,12 @@ _LINES = """
     ON CONFLICT (period_id, meter)
     DO UPDATE SET units = known.units + excluded.units, charge = known.charge + excluded.charge
 """
+_KEY_DAYS = """
+    INSERT INTO billing_keyday AS known (api_key_id, day, charge)
+    SELECT api_key_id, day, charge FROM jsonb_to_recordset(%s) AS (api_key_id uuid, day date, charge bigint)
+    ORDER BY api_key_id, day
+    ON CONFLICT (api_key_id, day) DO UPDATE SET charge = known.charge + excluded.charge
+"""
 _PERIODS = """
     UPDATE billing_billingperiod AS period SET gross = new.gross, commission = new.commission
     FROM jsonb_to_recordset(%s) AS new (id uuid, gross bigint, commission bigint) WHERE period.id = new.id
@@ -49,11 +56,12 @@ _PERIODS = """
 
 @dataclass(slots=True)
 class Tally:
-    """Sums over the new events of a batch, by rollup row, by (period, meter) and by period."""
+    """Sums over the new events of a batch, by rollup row, by (period, meter), by (key, day) and by period."""
 
     rollups: defaultdict[tuple[Any, ...], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     units: Counter[tuple[str, str]] = field(default_factory=Counter)
     charges: Counter[tuple[str, str]] = field(default_factory=Counter)
+    key_days: Counter[tuple[str, date]] = field(default_factory=Counter)
     charged: dict[str, list[Event]] = field(default_factory=dict)
 
 
@@ -123,6 +131,8 @@ def _count(event: Event, *, tally: Tally) -> None:
     for line in event.rated:
         tally.units[event.known.period, line.meter] += line.units
         tally.charges[event.known.period, line.meter] += line.charge
+    if event.charge and event.known.key:
+        tally.key_days[event.known.key, event.day] += event.charge
     if event.charge:
         tally.charged.setdefault(event.known.period, []).append(event)
 
@@ -155,9 +165,15 @@ def _write_sums(tally: Tally, *, shard: int) -> None:
         {"period_id": period, "meter": meter, "units": units, "charge": tally.charges[period, meter]}
         for (period, meter), units in tally.units.items()
     ]
+    key_days = [
+        {"api_key_id": key, "day": day.isoformat(), "charge": charge}
+        for (key, day), charge in tally.key_days.items()
+    ]
     with connection.cursor() as cursor:
         cursor.execute(_ROLLUP, [shard, json.dumps(rollups)])
         cursor.execute(_LINES, [json.dumps(lines)])
+        if key_days:
+            cursor.execute(_KEY_DAYS, [json.dumps(key_days)])
 
 
 def _write_periods(periods: Sequence[BillingPeriod]) -> None:

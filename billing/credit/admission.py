@@ -5,9 +5,11 @@ the script runs again; calls of one process queue for that refill, so that a bur
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +17,9 @@ import msgpack
 import redis.asyncio
 from django.db import connection
 
-from billing.credit import keys, leases, scripting
+from billing.credit import budget_leases, keys, leases, refusals, scripting
 from billing.credit.facts import CallFacts
-from billing.errors import AllowanceExhausted, LeaseUnavailable, RateLimited, StaleFacts
+from billing.errors import LeaseUnavailable
 
 _REFILLS = 100
 _REFILL_THREADS = 4
@@ -34,7 +36,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """For the x-ratelimit-* headers; None where the plan sets no limit."""
+    """For the x-ratelimit-* headers: the limits with the least left, be they the key's, the plan's or the
+    organisation's. None where nobody sets one.
+    """
 
     requests: Window | None
     tokens: Window | None
@@ -62,7 +66,7 @@ class Admission:
 
         What a call uses beyond its worst case, or of a meter not in it, is never charged. A repeated
         `request_id` is held once. Raises `StaleFacts` (load the facts again, retry once), `RateLimited`,
-        `AllowanceExhausted` or `LeaseUnavailable`.
+        `AllowanceExhausted`, `BudgetExhausted` or `LeaseUnavailable`.
         """
         script_keys, args = _arguments(
             facts, request_id, {"requests": 1, **worst}, (endpoint, streamed), hold_seconds
@@ -104,8 +108,14 @@ class Admission:
 
 
 def _refill(facts: CallFacts, needs: Mapping[str, int]) -> None:
+    of_budgets = {budget.lease_id: keys.budget(budget.lease_id) for budget in facts.budgets}
+    of_period = {limit: need for limit, need in needs.items() if limit not in of_budgets.values()}
     try:
-        leases.refill(facts.period_id, lease_id=facts.lease_id, needs=needs)
+        if of_period:
+            leases.refill(facts.period_id, lease_id=facts.lease_id, needs=of_period)
+        for lease_id, name in of_budgets.items():
+            if name in needs:
+                budget_leases.refill(lease_id, need=needs[name])
     finally:
         # Refills are rare, and this thread may be idle for hours.
         connection.close()
@@ -122,9 +132,12 @@ def _arguments(
         keys.lease(facts.period_id),
         keys.hold(request_id),
         keys.HOLDS,
-        keys.live(facts.subscription_id),
-        keys.bucket(facts.subscription_id),
         keys.LEASES,
+        keys.BUDGETS,
+        *chain.from_iterable(
+            (keys.live(rate.holder_id), keys.bucket(rate.holder_id)) for rate in facts.rates
+        ),
+        *(keys.budget(budget.lease_id) for budget in facts.budgets),
         *(name for name, _ in facts.epochs),
     ]
     args: list[Any] = [
@@ -132,14 +145,16 @@ def _arguments(
         request_id.hex,
         int(facts.period_ends * 1000),
         int(hold_seconds * 1000),
-        facts.requests_per_minute,
-        facts.tokens_per_minute,
-        facts.concurrent_requests,
         worst.get("input_tokens", 0) + worst.get("output_tokens", 0),
         _pack(facts, *call),
         int(worst.get("output_tokens", 0) > 0),
-        *(value for _, value in facts.epochs),
+        len(facts.rates),
+        len(facts.budgets),
     ]
+    for rate in facts.rates:
+        args += [rate.requests_per_minute, rate.tokens_per_minute, rate.concurrent_requests]
+    args += [budget.ends_ms for budget in facts.budgets]
+    args += [value for _, value in facts.epochs]
     for component in facts.components:
         args += [component.meter, worst.get(component.meter, 0)]
     return script_keys, args
@@ -152,24 +167,28 @@ def _pack(facts: CallFacts, endpoint: str, streamed: bool) -> bytes:
         facts.plan_version_id, facts.period_id, facts.lease_id, facts.key_id,
     )  # fmt: skip
     known = [identity and identity.hex for identity in identities]
-    packed: bytes = msgpack.packb([*known, endpoint, streamed, facts.currency, facts.demo])
+    packed: bytes = msgpack.packb([*known, endpoint, streamed, facts.currency, facts.demo, _day(facts)])
     return packed
 
 
+def _day(facts: CallFacts) -> int | None:
+    """The day in whose budgets the call counts. Held to their windows: it is Redis that says when one has
+    ended, and its clock may differ from ours.
+    """
+    if not facts.budgets:
+        return None
+    day = int(time.time()) // 86_400
+    for budget in facts.budgets:
+        day = min(max(day, budget.first_day), budget.last_day)
+    return day
+
+
 def _read(answer: Sequence[Any], facts: CallFacts) -> Admitted:
-    verdict = answer[0]
-    if verdict == b"admitted":
-        return Admitted(
-            _window(facts.requests_per_minute, answer[1:3]), _window(facts.tokens_per_minute, answer[3:5])
-        )
-    if verdict == b"limited":
-        _, scope, limit, remaining, wait_ms = answer
-        raise RateLimited(scope=scope.decode(), limit=limit, remaining=remaining, retry_after=wait_ms / 1000)
-    if verdict == b"exhausted":
-        _, meter, left, needed = answer
-        raise AllowanceExhausted(meter=meter.decode(), left=left, needed=needed, resets_at=facts.period_ends)
-    raise StaleFacts(reason=answer[1].decode())
+    if answer[0] != b"admitted":
+        raise refusals.read(answer, facts)
+    return Admitted(_window(answer[1:4]), _window(answer[4:7]))
 
 
-def _window(limit: int, measured: Sequence[int]) -> Window | None:
-    return Window(limit, measured[0], measured[1] / 1000) if limit else None
+def _window(measured: Sequence[int]) -> Window | None:
+    limit, remaining, reset_ms = measured
+    return Window(limit, remaining, reset_ms / 1000) if limit else None

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
-from billing.credit import leases
+from billing.credit import budget_leases, leases
+from billing.credit.budget_leases import Budget
+from billing.errors import BudgetInOtherCurrency
 from billing.models import BillingPeriod
 from billing.rating import Price
-from marketplace.models import Subscription, Version
+from marketplace.models import PlanVersion, Subscription, Version
+from portal.accounts.models import ApiKey, RateLimited
 from portal.kit import clock
 
 
@@ -25,10 +29,21 @@ class Component:
         return Price(self.included, self.amount, self.per)
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """What one holder may do at a time and per minute; 0 is no limit."""
+
+    holder: Literal["key", "subscription", "organisation"]
+    holder_id: UUID
+    requests_per_minute: int
+    tokens_per_minute: int
+    concurrent_requests: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
     """Facts of calls by one key to one version. `epochs` pairs a Redis key with the value read BEFORE these
-    facts; limits of 0 are none; `period_ends` in unix seconds. `key_id` is None for playground passes.
+    facts; `period_ends` in unix seconds. `key_id` is None for playground passes, which have no key's limits.
     """
 
     key_id: UUID | None
@@ -43,9 +58,8 @@ class CallFacts:
     lease_id: UUID
     currency: str
     components: tuple[Component, ...]
-    requests_per_minute: int
-    tokens_per_minute: int
-    concurrent_requests: int
+    rates: tuple[RateLimits, ...]
+    budgets: tuple[Budget, ...]
     epochs: tuple[tuple[str, int], ...]
     demo: bool = False
 
@@ -61,11 +75,13 @@ def load(
 ) -> CallFacts:
     """The facts of calls under a subscription, with a lease open for them. Blocks on Postgres and Redis.
 
-    Raises `LeaseUnavailable` while Redis comes and goes.
+    Raises `BudgetInOtherCurrency`, and `LeaseUnavailable` while Redis comes and goes.
     """
-    opened = leases.open_for(subscription, at or clock.now())
+    at = at or clock.now()
+    opened = leases.open_for(subscription, at)
     period = opened.period
     terms = period.plan_version
+    key = ApiKey.objects.get(pk=key_id) if key_id else None
     return CallFacts(
         key_id=key_id,
         organisation_id=subscription.organisation_id,
@@ -79,12 +95,37 @@ def load(
         lease_id=opened.lease_id,
         currency=terms.currency,
         components=components(period),
-        requests_per_minute=terms.requests_per_minute,
-        tokens_per_minute=terms.tokens_per_minute,
-        concurrent_requests=terms.concurrent_requests,
+        rates=_rates(key, subscription, terms),
+        budgets=_budgets(key, terms, at),
         epochs=epochs,
         demo=demo,
     )
+
+
+def _rates(key: ApiKey | None, subscription: Subscription, terms: PlanVersion) -> tuple[RateLimits, ...]:
+    found = [
+        _limits("subscription", subscription.pk, terms),
+        _limits("organisation", subscription.organisation_id, subscription.organisation),
+    ]
+    return (_limits("key", key.pk, key), *found) if key else tuple(found)
+
+
+def _limits(
+    holder: Literal["key", "subscription", "organisation"], holder_id: UUID, terms: PlanVersion | RateLimited
+) -> RateLimits:
+    rates = terms.requests_per_minute, terms.tokens_per_minute, terms.concurrent_requests
+    return RateLimits(holder, holder_id, *rates)
+
+
+def _budgets(key: ApiKey | None, terms: PlanVersion, at: datetime) -> tuple[Budget, ...]:
+    if key is None:
+        return ()
+    opened = budget_leases.open_for(key, at)
+    if opened and key.budget_currency != terms.currency:
+        raise BudgetInOtherCurrency(
+            key=key.name, budget_currency=key.budget_currency, plan_currency=terms.currency
+        )
+    return opened
 
 
 def components(period: BillingPeriod) -> tuple[Component, ...]:

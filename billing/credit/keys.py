@@ -9,6 +9,9 @@ HOLDS = "holds"
 # Sorted set: period hex -> unix ms of the last admission under its lease.
 LEASES = "leases"
 
+# Sorted set: budget lease hex -> unix ms of the last admission under it.
+BUDGETS = "budgets"
+
 
 def lease(period_id: UUID) -> str:
     """Hash: what a period has settled, holds and may use up."""
@@ -20,11 +23,16 @@ def hold(request_id: UUID) -> str:
     return f"hold:{request_id.hex}"
 
 
-def live(subscription_id: UUID) -> str:
-    """Set: the subscription's live calls."""
-    return f"live:{subscription_id.hex}"
+def budget(lease_id: UUID) -> str:
+    """Hash: what one window of a key's budget has settled (q), holds (h), was granted (l) and is allowed (x)."""
+    return f"budget:{lease_id.hex}"
 
 
-def bucket(subscription_id: UUID) -> str:
-    """Hash: the token buckets of the subscription's rate limits."""
-    return f"bucket:{subscription_id.hex}"
+def live(holder_id: UUID) -> str:
+    """Set: the live calls of a subscription, a key or an organisation."""
+    return f"live:{holder_id.hex}"
+
+
+def bucket(holder_id: UUID) -> str:
+    """Hash: the token buckets of the rate limits of a subscription, a key or an organisation."""
+    return f"bucket:{holder_id.hex}"

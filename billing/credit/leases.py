@@ -70,7 +70,8 @@ def refill(period_id: UUID, *, lease_id: UUID, needs: Mapping[str, int]) -> None
             raise StaleFacts(reason="the lease was closed")
         allowed = limits.allowed(lease.period)
         granted = _raise_grants(lease_id, needs=needs, allowed=allowed)
-    if not _grant_in_redis(period_id, lease_id, granted=granted, allowed=allowed):
+    # Not the allowances: someone may have published newer ones since the lock was let go.
+    if not _grant_in_redis(period_id, lease_id, granted=granted):
         raise StaleFacts(reason="the lease is gone from Redis")
 
 
@@ -199,11 +200,15 @@ def _raise_grants(lease_id: UUID, *, needs: Mapping[str, int], allowed: Mapping[
 
 
 def _grant_in_redis(
-    period_id: UUID, lease_id: UUID, *, granted: Mapping[str, int], allowed: Mapping[str, int]
+    period_id: UUID,
+    lease_id: UUID,
+    *,
+    granted: Mapping[str, int],
+    allowed: Mapping[str, int] | None = None,
 ) -> bool:
     args: list[str | int] = [lease_id.hex]
     for limit, amount in granted.items():
-        args += [limit, amount, allowed.get(limit, 0)]
+        args += [limit, amount, "" if allowed is None else allowed.get(limit, 0)]
     return bool(scripting.run(redis.client(), "granting", [keys.lease(period_id)], args))
 
 

@@ -1,5 +1,6 @@
-"""The books: periods, leases, usage facts, their price and the ledger."""
+"""The books: periods, leases, budgets, usage facts, their price and the ledger."""
 
+from billing.models.budget import BudgetLease, KeyDay
 from billing.models.event import Outcome, UsageEvent
 from billing.models.lease import Lease, LeaseGrant
 from billing.models.ledger import LedgerAccount, LedgerEntry, LedgerTransaction
@@ -7,6 +8,6 @@ from billing.models.period import BillingPeriod
 from billing.models.usage import RatedLine, UsageRollup
 
 __all__ = [
-    "BillingPeriod", "Lease", "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
+    "BillingPeriod", "BudgetLease", "KeyDay", "Lease", "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
     "RatedLine", "UsageEvent", "UsageRollup",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ _TYPES = {401: "invalid_request_error", 429: "rate_limit_exceeded"}
 # Codes that our own activities raise, and the words that clients of OpenAI look for instead.
 _CODES = {"listing_withdrawn": "model_not_found", "version_not_ready": "model_not_found"}
 # Statuses that stock clients would misread: they retry 409, and know no 410.
-_STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404}
+_STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404, "budget_currency_mismatch": 400}
 
 
 class CallError(PortalError):

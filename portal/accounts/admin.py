@@ -39,6 +39,10 @@ class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
     search_fields = ["slug", "name"]
     ordering = ["-created_at"]
     readonly_fields = ["created_at", "personal_of"]
+    fields = [
+        "slug", "name", "kind", "suspended_at", "requests_per_minute", "tokens_per_minute", "concurrent_requests",
+        "personal_of", "created_at",
+    ]  # fmt: skip
     inlines = [MembershipInline]
 
     @admin.display(description="standing")

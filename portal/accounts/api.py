@@ -1,5 +1,6 @@
 """The control API of identities: organisations, members and API keys."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portal.accounts import api_keys, membership
+from portal.accounts import api_keys, key_limits, membership
 from portal.accounts.auth import acting_organisation
+from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, MOST_BUDGET, RATES, KeyLimits
 from portal.accounts.models import ApiKey, Membership, Organisation, Role, Scope, User
 from portal.kit.errors import NotFound
 
@@ -37,13 +39,31 @@ class RoleSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
+_BUDGET_HELP = "Micro-minor units: 100000000 is one dollar. null: no limit; 0: spend nothing."
+
+
+class KeyLimitsSerializer(serializers.ModelSerializer[ApiKey]):
+    """How fast a key may call, and what its calls may cost: in total, per UTC day and per UTC month."""
+
+    class Meta:
+        model = ApiKey
+        fields = [*RATES, *BUDGETS, "budget_currency"]
+        extra_kwargs = {name: {"max_value": MOST_A_MINUTE} for name in RATES} | {
+            name: {"min_value": 0, "max_value": MOST_BUDGET, "help_text": _BUDGET_HELP} for name in BUDGETS
+        }
+
+
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), allow_empty=False)
 
     class Meta:
         model = ApiKey
-        fields = ["id", "name", "scopes", "last_four", "created_at", "expires_at", "revoked_at"]
+        fields = [
+            "id", "name", "scopes", "last_four", "created_at", "expires_at", "revoked_at",
+            *KeyLimitsSerializer.Meta.fields,
+        ]  # fmt: skip
         read_only_fields = ["id", "last_four", "created_at", "revoked_at"]
+        extra_kwargs = KeyLimitsSerializer.Meta.extra_kwargs
 
 
 class IssuedKeySerializer(ApiKeySerializer):
@@ -137,8 +157,23 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     def create(self, request: Request) -> Response:
         given = ApiKeySerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        key, text = api_keys.issue(acting_organisation(request), by=user_of(request), **given.validated_data)
+        fields = dict(given.validated_data)
+        names = KeyLimitsSerializer.Meta.fields
+        limits = KeyLimits(**{name: fields.pop(name) for name in names if name in fields})
+        key, text = api_keys.issue(acting_organisation(request), by=user_of(request), limits=limits, **fields)
         return Response({**ApiKeySerializer(key).data, "key": text}, status=201)
+
+    @extend_schema(operation_id="keys_change_limits", request=KeyLimitsSerializer, responses=ApiKeySerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change limits and budgets, from the key's next call on. What is left out stays."""
+        key = get_object_or_404(self.get_queryset(), pk=pk)
+        given = KeyLimitsSerializer(key, data=request.data, partial=True)
+        given.is_valid(raise_exception=True)
+        limits = replace(key_limits.of(key), **given.validated_data)
+        changed = key_limits.change(
+            acting_organisation(request), by=user_of(request), key_id=key.pk, limits=limits
+        )
+        return Response(ApiKeySerializer(changed).data)
 
     @extend_schema(responses=ApiKeySerializer)
     def destroy(self, request: Request, pk: str) -> Response:

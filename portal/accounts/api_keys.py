@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from portal.accounts.key_limits import KeyLimits
 from portal.accounts.membership import require
 from portal.accounts.models import ApiKey, Organisation, Scope, User
 from portal.kit import clock, epochs, ids
@@ -20,8 +21,9 @@ def issue(
     name: str,
     scopes: Sequence[str],
     expires_at: datetime | None = None,
+    limits: KeyLimits | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its text, kept nowhere. Raises `Invalid` for no name, odd scopes or a past expiry."""
+    """A new key and its text, kept nowhere. Raises `Invalid` for no name, odd scopes or limits, or a past expiry."""
     require(by, organisation, "use")
     if Scope.MANAGE in scopes:
         require(by, organisation, "publish")
@@ -35,6 +37,7 @@ def issue(
     key = ApiKey.objects.create(
         organisation=organisation, created_by=by, name=name.strip(), scopes=sorted(set(scopes)),
         expires_at=expires_at, secret_hash=_digest(secret), last_four=secret[-4:],
+        **(limits or KeyLimits()).columns(),
     )  # fmt: skip
     return key, f"mk_{ids.encode(key.pk)}_{secret}"
 

@@ -3,6 +3,7 @@
 from typing import ClassVar
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -47,8 +48,25 @@ class User(AbstractBaseUser, PermissionsMixin):
         return self.name or self.email
 
 
-class Organisation(models.Model):
-    """Who owns, buys, sells and pays. Everyone has a personal one."""
+class RateLimited(models.Model):
+    """Who calls under limits of their own, beside those of the plans."""
+
+    requests_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit.")
+    tokens_per_minute = models.PositiveIntegerField(default=0, help_text="0: no limit.")
+    concurrent_requests = models.PositiveIntegerField(default=0, help_text="0: no limit.")
+
+    class Meta:
+        abstract = True
+
+    @property
+    def is_rate_limited(self) -> bool:
+        return bool(self.requests_per_minute or self.tokens_per_minute or self.concurrent_requests)
+
+
+class Organisation(RateLimited):
+    """Who owns, buys, sells and pays. Everyone has a personal one. Its limits hold for all its keys and
+    subscriptions together, and are the operators' to set.
+    """
 
     class Kind(models.TextChoices):
         INDIVIDUAL = "individual"
@@ -103,8 +121,12 @@ class Scope(models.TextChoices):
     MANAGE = "manage"
 
 
-class ApiKey(models.Model):
-    """`mk_<id>_<secret>`, stored as a hash of the secret and shown once."""
+class ApiKey(RateLimited):
+    """`mk_<id>_<secret>`, stored as a hash of the secret and shown once.
+
+    Budgets are micro-minor units of `budget_currency`, for usage charges in total, per UTC day and per UTC
+    month; None is without limit, 0 spends nothing.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="api_keys")
@@ -113,6 +135,10 @@ class ApiKey(models.Model):
     secret_hash = models.BinaryField(max_length=32, editable=False)
     last_four = models.CharField(max_length=4, editable=False)
     scopes = ArrayField(models.CharField(max_length=16, choices=Scope.choices))
+    total_budget = models.BigIntegerField(null=True, blank=True)
+    daily_budget = models.BigIntegerField(null=True, blank=True)
+    monthly_budget = models.BigIntegerField(null=True, blank=True)
+    budget_currency = models.CharField(max_length=3, default=settings.CURRENCY)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -121,6 +147,16 @@ class ApiKey(models.Model):
     class Meta:
         constraints = [
             models.CheckConstraint(condition=~Q(scopes=[]), name="key_has_a_scope"),
+            models.CheckConstraint(
+                condition=Q(total_budget=None) | Q(total_budget__gte=0), name="key_total_budget_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(daily_budget=None) | Q(daily_budget__gte=0), name="key_daily_budget_not_negative"
+            ),
+            models.CheckConstraint(
+                condition=Q(monthly_budget=None) | Q(monthly_budget__gte=0),
+                name="key_monthly_budget_not_negative",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -129,6 +165,12 @@ class ApiKey(models.Model):
     @property
     def public_id(self) -> str:
         return ids.public("key", UUID(str(self.id)))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the key has a limit or budget of its own."""
+        budgets = self.total_budget, self.daily_budget, self.monthly_budget
+        return self.is_rate_limited or any(budget is not None for budget in budgets)
 
     @property
     def is_live(self) -> bool:

@@ -1,6 +1,6 @@
 """What people type, checked for shape; the activities check the rest."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -8,10 +8,11 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from marketplace.models import Task
+from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, RATES, KeyLimits
 from portal.accounts.models import Organisation, Role, Scope
 from portal.dashboard import wording
 from portal.dashboard.vocabulary import translated
-from portal.kit import clock
+from portal.kit import clock, money
 from portal.kit.errors import PortalError
 
 Done = TypeVar("Done")
@@ -27,8 +28,66 @@ def attempt(form: forms.Form, work: Callable[[], Done]) -> Done | None:
         return None
 
 
-class KeyForm(forms.Form):
-    """A new API key."""
+class LimitsForm(forms.Form):
+    """How fast a key may call, and what its calls may cost. Money as people write it; nothing is no limit."""
+
+    requests_per_minute = forms.IntegerField(
+        label=_("Requests a minute"), min_value=1, max_value=MOST_A_MINUTE, required=False
+    )
+    tokens_per_minute = forms.IntegerField(
+        label=_("Tokens a minute"), min_value=1, max_value=MOST_A_MINUTE, required=False
+    )
+    concurrent_requests = forms.IntegerField(
+        label=_("Requests at a time"), min_value=1, max_value=MOST_A_MINUTE, required=False
+    )
+    daily_budget = forms.DecimalField(label=_("Budget a day"), min_value=0, required=False)
+    monthly_budget = forms.DecimalField(label=_("Budget a month"), min_value=0, required=False)
+    total_budget = forms.DecimalField(label=_("Budget in total"), min_value=0, required=False)
+
+    def __init__(self, data: Mapping[str, Any] | None = None, *, of: KeyLimits | None = None) -> None:
+        self._known = of or KeyLimits()
+        super().__init__(data, initial=_limits_as_typed(self._known))
+        for name in BUDGETS:
+            self.fields[name].widget.attrs["step"] = "any"
+
+    @property
+    def currency(self) -> str:
+        return self._known.budget_currency
+
+    @property
+    def rates(self) -> list[forms.BoundField]:
+        return [self[name] for name in RATES]
+
+    @property
+    def budgets(self) -> list[forms.BoundField]:
+        return [self[name] for name in ("daily_budget", "monthly_budget", "total_budget")]
+
+    @property
+    def has_errors_here(self) -> bool:
+        return any(self.errors.get(name) for name in (*RATES, *BUDGETS))
+
+    def limits(self) -> KeyLimits:
+        """As `key_limits` takes them."""
+        rates: dict[str, Any] = {name: self.cleaned_data[name] or 0 for name in RATES}
+        amounts: dict[str, Any] = {name: self._amount(name) for name in BUDGETS}
+        return KeyLimits(**rates, **amounts, budget_currency=self.currency)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in BUDGETS:
+            try:
+                self._amount(name)
+            except (ValueError, ArithmeticError):
+                self.add_error(name, _("The limit must be an amount such as 25.00."))
+        return cleaned
+
+    def _amount(self, name: str) -> int | None:
+        typed = self.cleaned_data.get(name)
+        return None if typed is None else money.from_major(typed, self.currency).amount
+
+
+class KeyForm(LimitsForm):
+    """A new API key. Its limits are another part of the page."""
 
     EXPIRIES = [("", _("Never")), ("7", _("In 7 days")), ("30", _("In 30 days")), ("365", _("In a year"))]
 
@@ -40,6 +99,11 @@ class KeyForm(forms.Form):
         choices=[(Scope.INFERENCE, _("Call models")), (Scope.MANAGE, _("Publish and manage through the API"))],
     )  # fmt: skip
     expires = forms.ChoiceField(label=_("Expires"), choices=EXPIRIES, required=False)
+    field_order = ["name", "scopes", "expires"]
+
+    @property
+    def basics(self) -> list[forms.BoundField]:
+        return [self[name] for name in ("name", "scopes", "expires")]
 
     @property
     def expires_at(self) -> datetime | None:
@@ -117,6 +181,14 @@ class NewListingForm(ListingForm):
     slug = forms.SlugField(label=_("Address"), max_length=64, help_text=NAME_HINT)
     task = forms.ChoiceField(label=_("Task"), choices=lambda: translated(Task.choices))
     field_order = ["name", "slug", "task", "summary", "licence", "languages", "tags", "card"]
+
+
+def _limits_as_typed(limits: KeyLimits) -> dict[str, Any]:
+    typed: dict[str, Any] = {name: getattr(limits, name) or None for name in RATES}
+    for name in BUDGETS:
+        amount = getattr(limits, name)
+        typed[name] = None if amount is None else money.Money(amount, limits.budget_currency).major()
+    return typed
 
 
 def _listed(text: str) -> list[str]:

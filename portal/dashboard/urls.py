@@ -28,6 +28,7 @@ catalogue = [
 consumer = [
     path("console/", console.overview, name="console"),
     path("console/keys/", keys.keys, name="console_keys"),
+    path("console/keys/<uuid:key_id>/limits/", keys.limits, name="console_key_limits"),
     path("console/keys/<uuid:key_id>/revoke/", keys.revoke, name="console_key_revoke"),
     path("console/subscriptions/", subscriptions.subscriptions, name="console_subscriptions"),
     path("console/subscriptions/<uuid:subscription_id>/cancel/", subscriptions.cancel, name="console_cancel"),

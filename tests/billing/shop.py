@@ -12,7 +12,7 @@ from billing.credit import facts, settlement
 from billing.credit.admission import Admission, Admitted
 from billing.credit.facts import CallFacts
 from marketplace.models import Listing, Plan, PlanVersion, PriceComponent, Subscription, Version
-from portal.accounts.models import Organisation, User
+from portal.accounts.models import ApiKey, Organisation, User
 from portal.kit import clock, ids
 from portal.kit import redis as kit_redis
 
@@ -32,7 +32,15 @@ class Shop:
 
     def facts(self, **changes: Any) -> CallFacts:
         """Facts of a call by the subscriber now."""
-        return facts.load(self.subscription, self.version, key_id=None, epochs=(), **changes)
+        return facts.load(self.subscription, self.version, **{"key_id": None, "epochs": (), **changes})
+
+
+def make_key(shop: Shop, **limits: Any) -> ApiKey:
+    """A key of the shop's consumer, with limits and budgets of its own."""
+    return ApiKey.objects.create(
+        organisation=shop.consumer, created_by=shop.subscription.created_by, name="app", secret_hash=b"",
+        scopes=["inference"], **limits,
+    )  # fmt: skip
 
 
 def open_shop(

@@ -51,6 +51,24 @@ def test_commission_and_share_add_up_to_the_gross(charges: list[int], points: in
     assert all(0 <= part <= charge for part, charge in zip(parts, charges, strict=True))
 
 
+@given(PRICES, UNITS, UNITS, st.integers(0, 10**15))
+def test_no_units_ever_cost_more_than_their_bound(
+    price: Price, already: int, units: int, unused: int
+) -> None:
+    used = max(0, units - unused)
+    assert rating.charge(price, already=already, more=used) <= rating.most(price, units)
+
+
+@given(PRICES, st.integers(0, 10**6))
+def test_the_bound_is_reached_somewhere(price: Price, units: int) -> None:
+    if price.amount is None:
+        return
+    # R begins to rise at `included`, and its fraction takes every multiple of gcd(amount, per).
+    places = (price.included + before for before in range(200))
+    dearest = max(rating.charge(price, already=place, more=units) for place in places)
+    assert rating.most(price, units) - 1 <= dearest <= rating.most(price, units)
+
+
 REDIS_R = (
     text("admission").split("-- How a lease looks")[0]
     + """
@@ -58,6 +76,8 @@ local answers = {}
 for at = 1, #ARGV, 4 do
   answers[#answers + 1] = string.format('%.0f', cumulative(tonumber(ARGV[at]), tonumber(ARGV[at + 1]),
     tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])))
+  answers[#answers + 1] = string.format('%.0f', most(tonumber(ARGV[at]), tonumber(ARGV[at + 2]),
+    tonumber(ARGV[at + 3])))
 end
 return answers
 """
@@ -77,8 +97,8 @@ def in_redis(cases: Sequence[tuple[Price, int]]) -> list[int]:
 @example([(Price(0, 10**15 - 1, 10**15), 10**15 - 1), (Price(1, 999_999_937, 999_983), 999_999_999_989)])
 @example([(Price(0, 94906267, 94906266), 94906265), (Price(0, 3, 2**53 - 1), 2**53 - 2)])
 def test_redis_rates_like_python_and_saturates_at_two_to_the_53(cases: list[tuple[Price, int]]) -> None:
-    expected = [min(rating.cumulative(price, units), EXACT_LIMIT) for price, units in cases]
-    assert in_redis(cases) == expected
+    rated = [(rating.cumulative(price, units), rating.most(price, units)) for price, units in cases]
+    assert in_redis(cases) == [min(amount, EXACT_LIMIT) for pair in rated for amount in pair]
 
 
 @pytest.mark.parametrize("units", [0, 1, 999, 1000, 1001, 10**12])

@@ -2,11 +2,12 @@
 -- saturate there; every limit that they are compared with lies below.
 local EXACT = 9007199254740992
 
--- floor(a * b / m) for 0 <= a, b < m <= 10^15, without ever forming a * b.
+-- floor(a * b / m) and what is left over, for 0 <= a, b < m <= 10^15, without ever forming a * b.
 local function mul_div(a, b, m)
   if a * b < EXACT then
     local product = a * b
-    return (product - math.fmod(product, m)) / m
+    local over = math.fmod(product, m)
+    return (product - over) / m, over
   end
   local quotient, rest, digit = 0, 0, 1
   while digit * 4 <= b do digit = digit * 4 end
@@ -19,7 +20,7 @@ local function mul_div(a, b, m)
     rest = over
     digit = digit / 4
   end
-  return quotient
+  return quotient, rest
 end
 
 local function cumulative(units, included, amount, per)
@@ -31,4 +32,12 @@ local function cumulative(units, included, amount, per)
   local odd = math.fmod(amount, per)
   local part = rest * ((amount - odd) / per) + mul_div(rest, odd, per)
   return math.min(whole + part, EXACT)
+end
+
+-- The most that so many units can cost, wherever in the period they come: amount * units / per, rounded up.
+local function most(units, amount, per)
+  if amount == nil then return 0 end
+  local floor, rest, odd = cumulative(units, 0, amount, per), math.fmod(units, per), math.fmod(amount, per)
+  local _, over = mul_div(rest, odd, per)
+  return math.min(floor + (over > 0 and 1 or 0), EXACT)
 end

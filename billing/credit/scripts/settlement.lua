@@ -49,11 +49,19 @@ if not is_fenced then
   end
 end
 
-local tokens_back = tonumber(hold.tokens) - (is_free and 0 or tokens)
-if tonumber(hold.tokens) > 0 and tokens_back > 0 and redis.call('EXISTS', hold.bucket) == 1 then
-  redis.call('HINCRBY', hold.bucket, 'tokens', tokens_back * 60000)
+for live, bucket, held in string.gmatch(hold.scopes, '(%S+) (%S+) (%S+)') do
+  redis.call('SREM', live, request)
+  local back = tonumber(held) - (is_free and 0 or tokens)
+  if back > 0 and redis.call('HEXISTS', bucket, 'tokens') == 1 then
+    redis.call('HINCRBY', bucket, 'tokens', back * 60000)
+  end
 end
-redis.call('SREM', hold.live, request)
+for budget in string.gmatch(hold.budgets or '', '%S+') do
+  if redis.call('HGET', budget, 'run') == RUN then
+    redis.call('HINCRBY', budget, 'h', 0 - tonumber(hold.bound))
+    redis.call('HINCRBY', budget, 'q', charge)
+  end
+end
 redis.call('ZREM', holds, request)
 redis.call('DEL', hold_key)
 redis.call('XADD', usage, '*', 'i', request, 'f', hold.facts, 'o', is_fenced and 'failed' or outcome,

@@ -11,10 +11,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from portal.accounts import api_keys
+from billing import budgets
+from portal.accounts import api_keys, key_limits
 from portal.accounts.models import ApiKey, Organisation
 from portal.dashboard.acting import actor
-from portal.dashboard.forms import KeyForm, attempt
+from portal.dashboard.forms import KeyForm, LimitsForm, attempt
+from portal.kit import clock
+from portal.kit.errors import NotFound
 from portal.kit.exports import csv_of
 from portal.kit.tables import Column, Table, containing
 
@@ -25,6 +28,7 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
         Column("name", _("Name"), sort="name", template="console/cells/key_name.html"),
         Column("public_id", _("Id"), template="components/short_id.html"),
         Column("scopes", _("May"), template="console/cells/key_scopes.html"),
+        Column("is_limited", _("Limits"), template="console/cells/key_limits.html"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),
         Column("expires_at", _("Expires"), kind="time"),
         Column("is_live", _("State"), template="console/cells/key_state.html"),
@@ -54,11 +58,37 @@ def keys(request: HttpRequest) -> HttpResponse:
         fields = form.cleaned_data
         issued = attempt(form, lambda: api_keys.issue(
             acting.organisation, by=acting.user, name=fields["name"], scopes=fields["scopes"],
-            expires_at=form.expires_at,
+            expires_at=form.expires_at, limits=form.limits(),
         ))  # fmt: skip
         if issued:
             context |= {"new_key": issued[0], "secret": issued[1], "form": KeyForm()}
+    standings = budgets.standings(table.page, clock.now())
+    for key in table.page:
+        key.standings = standings.get(key.pk, [])
     return render(request, "console/keys.html", context)
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def limits(request: HttpRequest, key_id: UUID) -> HttpResponse:
+    """What a key may do and spend, how much of it is left, and the form that changes it."""
+    acting = actor(request, "use")
+    key = ApiKey.objects.filter(organisation=acting.organisation, pk=key_id, revoked_at=None).first()
+    if key is None:
+        raise NotFound(what="key")
+    form = LimitsForm(request.POST or None, of=key_limits.of(key))
+    if request.method == "POST" and form.is_valid():
+        changed = attempt(form, lambda: key_limits.change(
+            acting.organisation, by=acting.user, key_id=key.pk, limits=form.limits()
+        ))  # fmt: skip
+        if changed:
+            messages.success(
+                request, _("The new limits of %(key)s hold from its next call on.") % {"key": key.name}
+            )
+            return redirect("console_keys")
+    standings = budgets.standings([key], clock.now()).get(key.pk, [])
+    return render(request, "console/key_limits.html", {"key": key, "form": form, "standings": standings})
 
 
 @login_required
