@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import time
+import uuid
 from typing import TYPE_CHECKING
 
+import redis
 from django.conf import settings
 
 from inference.gateway.call import Call
@@ -13,7 +15,9 @@ from inference.gateway.lookup import Route
 from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.remote.refusing import explain
 from inference.gateway.remote.running import Run
+from inference.remote import health
 from inference.remote.faults import UpstreamFault
+from inference.remote.health import Health
 from inference.remote.upstream import EndpointFacts, Upstream
 
 if TYPE_CHECKING:
@@ -34,6 +38,9 @@ class Upstreams:
         self._commands = commands
         self._upstreams: dict[str, Upstream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
+        self._told: dict[str, tuple[str, float]] = {}
+        self._web = uuid.uuid4().hex
 
     def enter(self, route: Route) -> Upstream:
         """A slot at the route's server. Raises `UpstreamBusy`. Whoever does not `start` a call with it leaves."""
@@ -66,9 +73,32 @@ class Upstreams:
             now = time.monotonic()
             for version, upstream in list(self._upstreams.items()):
                 upstream.keep_time(now)
+                self._tell(upstream, now)
                 if not upstream.taken and now - upstream.used_at > FORGET_SECONDS:
                     self._upstreams.pop(version).close()
+                    self._told.pop(version, None)
             await asyncio.sleep(TICK_SECONDS)
+
+    def _tell(self, upstream: Upstream, now: float) -> None:
+        """Say how a server does, when that has changed and every so often."""
+        state = upstream.circuit.state
+        told_state, told_at = self._told.get(upstream.facts.version, ("", 0.0))
+        if state == told_state and now - told_at < health.WRITE_SECONDS:
+            return
+        self._told[upstream.facts.version] = (state, now)
+        said = Health(
+            state=state, failures=upstream.circuit.failures, fault=upstream.circuit.last_fault,
+            in_flight=upstream.taken, concurrency=upstream.facts.concurrency,
+        )  # fmt: skip
+        task = asyncio.get_running_loop().create_task(self._write(upstream.facts.version, said))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def _write(self, version: str, said: Health) -> None:
+        try:
+            await self._commands.run(*health.commands(version, self._web, said))
+        except redis.RedisError as error:
+            log.warning("the health of a server could not be told: %s", error)
 
     async def close(self) -> None:
         """Hang up on all servers, as if every client had left, and let the calls record their ends."""
