@@ -1,7 +1,8 @@
 """A kept connection to a server: HTTP/1.1 by httptools, one exchange at a time.
 
-aiohttp's client costs several times as much processor time per call as this, which is all that a relay does;
-the parser, where the danger lies, is llhttp in both.
+aiohttp's client takes 2.7 times the processor time of this for a call (105 and 39 microseconds on one core, 64
+at a time), which on the hot path is a sixth of all that a relayed call costs; the parser, where the danger lies,
+is llhttp in both.
 """
 
 import asyncio
