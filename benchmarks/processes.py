@@ -39,7 +39,7 @@ def free_port() -> int:
 def running(
     command: Sequence[str],
     *,
-    core: int,
+    core: int | str,
     environment: Mapping[str, str] | None = None,
     ready: str | None = None,
 ) -> Iterator[int]:

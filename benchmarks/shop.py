@@ -4,12 +4,13 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
-    """`python -m benchmarks.shop FOLDER`, with the services' URLs in the environment.
+    """`python -m benchmarks.shop FOLDER [URL]`, with the services' URLs in the environment.
 
-    A folder that does not exist is filled with a tiny model.
+    A folder that does not exist is filled with a tiny model. The URL is that of a server to sell as well.
     """
     import django
 
@@ -17,13 +18,14 @@ def main() -> None:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    print(json.dumps(fill(Path(sys.argv[1]))))
+    print(json.dumps(fill(Path(sys.argv[1]), remote=sys.argv[2] if len(sys.argv) > 2 else None)))
 
 
-def fill(directory: Path) -> dict[str, str]:
-    """A published text model, subscribed to on a plan with prices and limits; `{"model", "version", "key"}`."""
-    from marketplace import pricing, publishing, subscribing
-    from marketplace.models import Plan
+def fill(directory: Path, *, remote: str | None = None) -> dict[str, str]:
+    """A published text model, subscribed to on a plan with prices and limits; `{"model", "version", "key"}`, and
+    "remote", the name of a listing of the server at that URL.
+    """
+    from marketplace import publishing
     from portal.accounts import api_keys, membership
     from portal.accounts.models import User
     from tests.tiny_models import write_llama
@@ -37,18 +39,46 @@ def fill(directory: Path) -> dict[str, str]:
         listing, by=user, files=store(directory if directory.exists() else write_llama(directory))
     )
     publishing.record_trial(version.pk, ok=True)
+    sell(listing, to=organisation, by=user)
+    far = list_remote(organisation, remote, by=user) if remote else ""
+    _, text = api_keys.issue(organisation, by=user, name="bench", scopes=["inference"])
+    return {"model": f"{organisation.slug}/tiny", "version": version.pk.hex, "key": text, "remote": far}
+
+
+def list_remote(organisation: Any, url: str, *, by: Any) -> str:
+    """A published listing whose version is the server at `url`; its name."""
+    from marketplace import endpoints, publishing
+
+    listing = publishing.create_listing(organisation, by=by, slug="far", name="Far", task="text-generation")
+    wanted = endpoints.Wanted(
+        base_url=url,
+        model="fake",
+        context_length=8192,
+        max_output_tokens=4096,
+        concurrency=1000,
+        api_key="none",
+    )
+    version = endpoints.add_version(listing, by=by, wanted=wanted)
+    publishing.record_trial(version.pk, ok=True)
+    sell(listing, to=organisation, by=by)
+    return listing.path
+
+
+def sell(listing: Any, *, to: Any, by: Any) -> None:
+    """Price, publish and subscribe."""
+    from marketplace import pricing, publishing, subscribing
+    from marketplace.models import Plan
+
     plan = pricing.create_plan(
-        listing, by=user, kind=Plan.Kind.PAID, name="Paid", slug="paid", requests_per_minute=100_000_000,
+        listing, by=by, kind=Plan.Kind.PAID, name="Paid", slug="paid", requests_per_minute=100_000_000,
         tokens_per_minute=2_000_000_000, concurrent_requests=100_000,
         components=[
             pricing.Component(meter="input_tokens", amount=1_000_000, per=1000),
             pricing.Component(meter="output_tokens", amount=2_000_000, per=1000),
         ],
     )  # fmt: skip
-    publishing.publish(listing, by=user)
-    subscribing.subscribe(organisation, plan, by=user, spend_cap=10**15)
-    _, text = api_keys.issue(organisation, by=user, name="bench", scopes=["inference"])
-    return {"model": f"{organisation.slug}/tiny", "version": version.pk.hex, "key": text}
+    publishing.publish(listing, by=by)
+    subscribing.subscribe(to, plan, by=by, spend_cap=10**15)
 
 
 def store(directory: Path) -> dict[str, tuple[str, int]]:

@@ -19,11 +19,14 @@ from portal import embedded
 
 @dataclass(frozen=True)
 class Shop:
-    """A published model, who may call it, and the environment that its processes need."""
+    """A published model, who may call it, and the environment that its processes need. `remote` is the name of a
+    listing that is relayed to a server of its own, empty without one.
+    """
 
     model: str
     version: str
     key: str
+    remote: str
     environment: Mapping[str, str]
 
     @property
@@ -32,8 +35,8 @@ class Shop:
 
 
 @contextmanager
-def shop(directory: Path | None = None) -> Iterator[Shop]:
-    """A shop in an empty home that sells the model in `directory`, or else a tiny one.
+def shop(directory: Path | None = None, *, upstream: str = "") -> Iterator[Shop]:
+    """A shop in an empty home that sells the model in `directory`, or else a tiny one, and the server at `upstream`.
 
     Postgres and Redis run on the cores that the caller is on.
     """
@@ -42,13 +45,14 @@ def shop(directory: Path | None = None) -> Iterator[Shop]:
         with embedded.running(home, database_url=None, redis_url=None, durable=True) as services:
             environment = {
                 "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "MERCATO_HOME": str(home),
-                "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING",
+                "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING", "REMOTE_ALLOW": "127.0.0.1",
             }  # fmt: skip
             command = [
                 sys.executable,
                 "-m",
                 "benchmarks.shop",
                 str(directory or Path(folder) / "tiny"),
+                *([f"{upstream}/v1"] if upstream else []),
             ]
             filled = subprocess.run(
                 command, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
@@ -59,16 +63,17 @@ def shop(directory: Path | None = None) -> Iterator[Shop]:
 
 
 @contextmanager
-def web(shop: Shop, *, core: int) -> Iterator[Target]:
-    """A web process on one core, once a worker is there; the target's URL is that of the site."""
+def web(shop: Shop, *, core: int | str, processes: int = 1, with_worker: bool = True) -> Iterator[Target]:
+    """Web processes on one core (or several, as "0,1"), once a worker is there; the target's URL is the site's."""
     port = free_port()
     command = [
         sys.executable, "-m", "uvicorn", "portal.asgi:application", f"--port={port}", "--no-access-log",
-        "--log-level=warning",
+        "--log-level=warning", f"--workers={processes}",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with running(command, core=core, environment=shop.environment, ready=f"{url}/readyz") as pid:
-        _await_worker(url)
+        if with_worker:
+            _await_worker(url)
         yield Target(url, shop.headers, pid)
 
 

@@ -109,6 +109,7 @@ def copy_row(event: Event) -> str:
         event.outcome, *[units.get(meter, 0) for meter in METERS], _rated_json(event.rated), event.charge,
         known.currency, _optional(extra.get("ttft_ms")), _optional(extra.get("latency_ms")),
         _escape(extra.get("worker", "")), _escape(extra.get("finish_reason", "")), known.demo,
+        bool(extra.get("estimated")),
     )  # fmt: skip
 
 
@@ -116,6 +117,7 @@ COLUMNS = (
     "id", "finished_at", "organisation_id", "provider_id", "subscription_id", "listing_id", "version_id",
     "plan_version_id", "period_id", "lease_id", "api_key_id", "endpoint", "streamed", "outcome", *METERS,
     "rated", "charge", "currency", "ttft_ms", "latency_ms", "worker", "finish_reason", "demo",
+    "estimated",
 )  # fmt: skip
 
 

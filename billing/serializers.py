@@ -81,7 +81,7 @@ class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
         fields: ClassVar[list[str]] = [
             "id", "finished_at", "model", "version", "key_id", "endpoint", "streamed", "outcome", "finish_reason",
             "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms", "ttft_ms", "latency_ms",
-            "charge", "worker", "demo",
+            "charge", "worker", "demo", "estimated",
         ]  # fmt: skip
 
     @extend_schema_field(MoneySerializer)

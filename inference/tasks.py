@@ -34,6 +34,8 @@ def try_version(version_id: str) -> None:
             seen = trial.Trial(
                 ok=False, findings=[Finding(file="", rule="trial-died", severity="error", message=message)]
             )
+        elif version.is_remote:
+            seen = trial.ask(version)
         else:
             seen = trial.run(version)
     except SoftTimeLimitExceeded:

@@ -27,6 +27,7 @@ ANSWER_SECONDS = 120.0
 REQUEST_ID = "trial"
 # Present in every vocabulary that is worth the name.
 TOKENS = (0, 1, 2)
+REMOTE_REMEDY = "Check the base URL, the model's name and the key with a call of your own, then add it again."
 REMEDY = "Check that these weights belong to this config, and try them with transformers."
 
 
@@ -88,6 +89,21 @@ def run(version: Version, *, device: str = "cpu") -> Trial:
     return Trial(ok=True, findings=[_measured(load_seconds=load_seconds, used_bytes=used)])
 
 
+def ask(version: Version) -> Trial:
+    """Make one tiny call of a remote version."""
+    from inference.gateway.lookup import find_endpoint
+    from inference.remote import trial as remote_trial
+
+    try:
+        facts = find_endpoint(version)
+    except PortalError as error:
+        return _failed("key", str(error), remedy="Add the endpoint again with its key.")
+    seen = remote_trial.run(facts, task=version.task)
+    if not seen.ok:
+        return _failed("call", seen.message, remedy=REMOTE_REMEDY)
+    return Trial(ok=True, findings=[Finding(file="", rule="trial", severity="info", message=seen.message)])
+
+
 def make_request(version: Version) -> Request:
     """The smallest request of the version's task."""
     if version.task == Task.TEXT_GENERATION:
@@ -115,6 +131,6 @@ def _measured(*, load_seconds: float, used_bytes: int) -> Finding:
     return Finding(file="", rule="trial", severity="info", message=message)
 
 
-def _failed(rule: str, message: str) -> Trial:
-    finding = Finding(file="", rule=f"trial-{rule}", severity="error", message=message, remedy=REMEDY)
+def _failed(rule: str, message: str, *, remedy: str = REMEDY) -> Trial:
+    finding = Finding(file="", rule=f"trial-{rule}", severity="error", message=message, remedy=remedy)
     return Trial(ok=False, findings=[finding])

@@ -2,7 +2,7 @@
 
 from django.urls import include, path
 
-from marketplace.api import listings, plans, subscriptions, uploads
+from marketplace.api import endpoints, listings, plans, subscriptions, uploads
 
 listing_urls = [
     path("", listings.ListingDetail.as_view()),
@@ -12,6 +12,8 @@ listing_urls = [
     path("current-version/", listings.CurrentVersion.as_view()),
     path("versions/", listings.VersionList.as_view()),
     path("versions/<int:number>/", listings.VersionDetail.as_view()),
+    path("versions/<int:number>/endpoint-key/", endpoints.EndpointKey.as_view()),
+    path("endpoints/", endpoints.EndpointList.as_view()),
     path("uploads/", uploads.UploadList.as_view()),
     path("plans/", plans.PlanList.as_view()),
     path("plans/<slug:plan>/", plans.PlanDetail.as_view()),

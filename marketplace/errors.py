@@ -133,3 +133,15 @@ class HubUnusable(PortalError):
     status = 502
     code = "hub_unusable"
     message = gettext_noop("{repository} could not be fetched: {reason}")
+
+
+class EndpointInvalid(Invalid):
+    code = "endpoint_invalid"
+    message = "{reason}"
+
+
+class EndpointExists(Conflict):
+    code = "endpoint_exists"
+    message = gettext_noop(
+        "{listing} has this very endpoint already, as version {number}. Its key can be replaced there."
+    )

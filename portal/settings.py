@@ -6,7 +6,7 @@ from typing import Any
 
 from django.templatetags.static import static
 
-from portal.kit import environment
+from portal.kit import environment, outbound
 from portal.kit.environment import flag, listed, number
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -31,6 +31,21 @@ def read_secret_key() -> str:
 
 
 SECRET_KEY = read_secret_key()
+
+
+def read_encryption_keys() -> list[str]:
+    """ENCRYPTION_KEYS, the first of which seals; or one made once and kept in the home."""
+    from portal.kit.secrets import check_encryption_keys, write_new_encryption_key
+
+    if keys := listed("ENCRYPTION_KEYS", default=""):
+        return check_encryption_keys(keys)
+    kept = HOME / "encryption_key"
+    if not kept.exists():
+        write_new_encryption_key(kept)
+    return check_encryption_keys([kept.read_text().strip()])
+
+
+ENCRYPTION_KEYS = read_encryption_keys()
 ALLOWED_HOSTS = listed("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]")
 PUBLIC_URL = os.environ.get("PUBLIC_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
 SECURE = PUBLIC_URL.startswith("https://")
@@ -192,6 +207,7 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "OrganisationKind": "portal.accounts.models.Organisation.Kind",
         "PlanKind": "marketplace.models.Plan.Kind",
+        "VersionKind": "marketplace.models.Version.Kind",
     },
 }
 
@@ -224,6 +240,9 @@ CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+
+# Where providers' own servers may be.
+OUTBOUND = outbound.read()
 
 # Money: the operator's share of gross, in basis points, and the currency in which plans are priced.
 COMMISSION_BASIS_POINTS = number("COMMISSION_BASIS_POINTS", default=1000)

@@ -85,12 +85,12 @@ def queue(client: Any, name: str, keys: Sequence[str], args: Sequence[Any]) -> A
 
 
 def send(client: Any, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """By pipeline: queue. By an asyncio client: an awaitable. By a blocking client: the answer."""
+    """By pipeline: queue. By a blocking client: the answer. By any of an event loop: an awaitable."""
     if isinstance(client, Pipeline | AsyncPipeline):
         return queue(client, name, keys, args)
-    if isinstance(client, redis.asyncio.Redis):
-        return run_async(client, name, keys, args)
-    return run(client, name, keys, args)
+    if isinstance(client, redis.Redis):
+        return run(client, name, keys, args)
+    return run_async(client, name, keys, args)
 
 
 def run_id(client: "redis.Redis") -> str:

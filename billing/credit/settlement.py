@@ -17,12 +17,15 @@ FinishedAs = Literal["succeeded", "cancelled", "failed"]
 
 
 class FinishFacts(TypedDict, total=False):
-    """What only the end of a call tells. Times in milliseconds from admission."""
+    """What only the end of a call tells. Times in milliseconds from admission. `estimated` quantities were
+    counted by us, because a provider's server did not report them.
+    """
 
     ttft_ms: int | None
     latency_ms: int | None
     worker: str
     finish_reason: str
+    estimated: bool
 
 
 def finish(

@@ -24,6 +24,7 @@ class UsageEvent(models.Model):
 
     Meters hold what was counted. `rated` holds what was priced, `{meter: [position, units, charge]}`: the
     period's cumulative units before this call, its own units, and their charge in micro-minor units.
+    `estimated` units were counted by us, as the provider's server did not report them.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -54,6 +55,7 @@ class UsageEvent(models.Model):
     worker = models.CharField(max_length=80)
     finish_reason = models.CharField(max_length=32)
     demo = models.BooleanField()
+    estimated = models.BooleanField(default=False)
 
     class Meta:
         managed = False

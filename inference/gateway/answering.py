@@ -133,7 +133,11 @@ class EventStream(Response):
         return LOADING_SECONDS if self._is_cold() else SILENCE_SECONDS
 
     def _is_cold(self) -> bool:
-        return self._call.worker is None and not self._process.roster.serves(self._call.version)
+        return (
+            self._call.run is None
+            and self._call.worker is None
+            and not self._process.roster.serves(self._call.version)
+        )
 
     def _comment(self) -> bytes:
         """Comments keep the connection open through proxies, and tell a person what is going on."""

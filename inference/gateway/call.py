@@ -3,7 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from billing.credit.admission import Admitted
@@ -36,6 +36,14 @@ class Piece:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
 
 
+class Run(Protocol):
+    """Who carries a relayed call: `leave` when its client has gone, `stop` to give it up free of charge."""
+
+    def leave(self) -> None: ...
+
+    def stop(self, failure: CallError) -> None: ...
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Call:
     """Written by the relay, read by one door. Pieces that nobody has fetched yet are joined, so a slow
@@ -48,6 +56,8 @@ class Call:
     admitted: Admitted
     born: float = field(default_factory=time.monotonic)
     worker: str | None = None
+    # Of a remote version; the calls of all others are carried by a worker.
+    run: Run | None = None
     cancelled: bool = False
     gone: bool = False
     ending: Ending | None = None
@@ -60,6 +70,7 @@ class Call:
     _text: list[str] = field(default_factory=list)
     _logprobs: list[dict[str, Any]] = field(default_factory=list)
     _waiter: asyncio.Future[None] | None = None
+    _writer: asyncio.Future[None] | None = None
     hex: str = field(init=False)
     # The id in public form, without a prefix.
     code: str = field(init=False)
@@ -116,7 +127,18 @@ class Call:
             return None
         piece = Piece("".join(self._text), self._logprobs)
         self._text, self._logprobs, self.backlog = [], [], 0
+        self.note_fetched()
         return piece
+
+    async def wait_fetched(self) -> None:
+        """For a writer that is ahead of a slow client: until the client's door has fetched what there is."""
+        self._writer = asyncio.get_running_loop().create_future()
+        await self._writer
+
+    def note_fetched(self) -> None:
+        """Let the writer go on."""
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
 
     async def wait(self, *, seconds: float | None = None) -> bool:
         """Until something has arrived, the call is over or the client gone; False after `seconds`."""

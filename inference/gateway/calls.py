@@ -1,4 +1,4 @@
-"""From a parsed request to a dispatched call: identify, prepare, admit, dispatch."""
+"""From a parsed request to a dispatched call: identify, prepare, admit, dispatch or relay."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from inference.gateway.call import Call
 from inference.gateway.errors import CallError, ServiceUnavailable
 from inference.gateway.lookup import Route
 from inference.gateway.prompting import TokenizerMissing
+from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.watch import RUN_SECONDS
 from inference.protocol import HOLD_LEASE_SECONDS
 from portal.kit.errors import PortalError
@@ -30,7 +31,7 @@ class Work:
     worst: Mapping[str, int]
 
 
-Prepare = Callable[[Route], Awaitable[Work]]
+Prepare = Callable[[Route], Awaitable[Work | RemoteWork]]
 
 
 async def begin(
@@ -48,6 +49,8 @@ async def begin(
         try:
             route = await process.identifier.route(caller, model)
             work = await prepare(route)
+            if isinstance(work, RemoteWork):
+                return await _relay(process, route, work, endpoint=endpoint)
             await _refuse_hopeless(process, route)
             call = await _admit(process, route, work, endpoint=endpoint, streamed=streamed)
         except (StaleFacts, TokenizerMissing) as error:
@@ -88,7 +91,7 @@ def _hopeless(process: "GatewayProcess", route: Route) -> ServiceUnavailable | N
 
 
 async def _admit(
-    process: "GatewayProcess", route: Route, work: Work, *, endpoint: str, streamed: bool
+    process: "GatewayProcess", route: Route, work: Work | RemoteWork, *, endpoint: str, streamed: bool
 ) -> Call:
     request_id, facts = process.begin_call(route.facts)
     worst = dict(work.worst)
@@ -99,6 +102,18 @@ async def _admit(
         hold_seconds=HOLD_LEASE_SECONDS,
     )  # fmt: skip
     return Call(id=request_id, version=route.version, facts=facts, admitted=admitted)
+
+
+async def _relay(process: "GatewayProcess", route: Route, work: RemoteWork, *, endpoint: str) -> Call:
+    """A slot first, then the hold: who is turned away by a busy server has consumed nothing."""
+    upstream = process.upstreams.enter(route)
+    try:
+        call = await _admit(process, route, work, endpoint=endpoint, streamed=work.streamed)
+    except BaseException:
+        upstream.leave()
+        raise
+    process.upstreams.start(call, work, upstream)
+    return call
 
 
 async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:

@@ -38,6 +38,10 @@ class SharedCommands:
         """As the client's own. Raises `redis.exceptions.NoScriptError`."""
         return (await self.run(("EVALSHA", digest, number_of_keys, *keys_and_args)))[0]
 
+    async def script_load(self, text: str) -> Any:
+        """As the client's own."""
+        return (await self.run(("SCRIPT", "LOAD", text)))[0]
+
     def pipeline(self, transaction: bool = True) -> Any:
         """The client's own."""
         return self._client.pipeline(transaction=transaction)

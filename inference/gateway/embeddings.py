@@ -11,6 +11,8 @@ from inference.gateway.calls import Work
 from inference.gateway.errors import InputTooLong, InvalidRequest
 from inference.gateway.lookup import Route
 from inference.gateway.reading import read_json
+from inference.gateway.remote import asking
+from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.responses import embeddings as shapes
 from inference.gateway.schemas import EmbeddingRequest, parse
 from inference.gateway.tasks import require_task
@@ -27,8 +29,10 @@ async def embed(process: "GatewayProcess", request: Request) -> Response:
     await process.identifier.caller(authorization)
     asked = parse(EmbeddingRequest, await read_json(request))
 
-    async def prepare(route: Route) -> Work:
+    async def prepare(route: Route) -> Work | RemoteWork:
         require_task(route, "feature-extraction")
+        if route.endpoint is not None:
+            return asking.embed(route, asked)
         items = await tokenise(process, route, asked.input)
         total = sum(map(len, items))
         parameters = {} if asked.dimensions is None else {"dimensions": asked.dimensions}

@@ -63,6 +63,9 @@ async def abandon(process: "GatewayProcess", call: Call) -> None:
     """The client has gone: stop the run. What was generated until then is metered when the final comes."""
     if call.is_over:
         return
+    if call.run is not None:
+        call.run.leave()
+        return
     if call.worker is None and await process.dispatcher.withdraw(call):
         await _finish(process, call, outcome="cancelled")
         process.relay.calls.pop(call.hex, None)

@@ -10,6 +10,8 @@ from inference.gateway.calls import Work
 from inference.gateway.errors import ContextLengthExceeded, InvalidRequest
 from inference.gateway.lookup import Route
 from inference.gateway.reading import read_json
+from inference.gateway.remote import asking
+from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.responses.chat import ChatShape
 from inference.gateway.responses.completions import CompletionShape
 from inference.gateway.schemas import ChatRequest, CompletionRequest, parse
@@ -29,8 +31,10 @@ async def chat(process: "GatewayProcess", request: Request) -> Response:
     await process.identifier.caller(authorization)
     asked = parse(ChatRequest, await read_json(request))
 
-    async def prepare(route: Route) -> Work:
+    async def prepare(route: Route) -> Work | RemoteWork:
         require_task(route, "text-generation")
+        if route.endpoint is not None:
+            return asking.chat(route, asked)
         assert route.directory is not None
         messages = [message.for_template() for message in asked.messages]
         ids = await process.prompter.chat(
@@ -61,9 +65,12 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
     asked = parse(CompletionRequest, await read_json(request))
     echo = ""
 
-    async def prepare(route: Route) -> Work:
+    async def prepare(route: Route) -> Work | RemoteWork:
         nonlocal echo
         require_task(route, "text-generation")
+        if route.endpoint is not None:
+            echo = asked.prompt if asked.echo and isinstance(asked.prompt, str) else ""
+            return asking.complete(route, asked)
         assert route.directory is not None
         caller = route.facts.organisation_id.hex
         if isinstance(asked.prompt, str):

@@ -1,6 +1,7 @@
 """What identification asks Postgres. Blocking: called on threads."""
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +9,18 @@ from uuid import UUID
 
 from billing.credit import facts as credit_facts
 from billing.credit.facts import CallFacts
-from inference.gateway.errors import KeyLacksScope, ModelNotFound
+from inference.gateway.errors import KeyLacksScope, ModelNotFound, ServiceUnavailable
 from inference.gateway.prompting import TokenizerFacts
-from marketplace import entitlement, weights
+from inference.remote.upstream import EndpointFacts
+from marketplace import endpoints, entitlement, weights
 from marketplace.errors import NotSubscribed
 from marketplace.models import Listing, Subscription, Task, Version
 from portal.accounts import api_keys, membership, playground
 from portal.accounts.models import Scope
 from portal.kit import epochs
+from portal.kit.secrets import Unreadable
+
+log = logging.getLogger(__name__)
 
 TOKENIZER_FILES = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
@@ -42,7 +47,9 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A version that a caller may call, and the terms. `directory` holds its tokenizer, for tasks of text."""
+    """A version that a caller may call, and the terms. `directory` holds its tokenizer, for tasks of text;
+    a remote version has an `endpoint` instead.
+    """
 
     caller: Caller
     facts: CallFacts
@@ -52,6 +59,7 @@ class Route:
     context_length: int
     memory_bytes: int
     directory: Path | None
+    endpoint: EndpointFacts | None = None
     tokenizer: TokenizerFacts | None = None
 
     def with_tokenizer(self, tokenizer: TokenizerFacts) -> "Route":
@@ -136,8 +144,8 @@ def split_name(model: str) -> tuple[str, int | None]:
 
 
 def tokenizer_directory(version: Version) -> Path | None:
-    """Where the version's tokenizer and template lie on this machine; None for tasks without text."""
-    if version.task not in _TEXT_TASKS:
+    """Where the version's tokenizer and template lie on this machine; None without text or weights."""
+    if version.task not in _TEXT_TASKS or version.is_remote:
         return None
     return weights.directory(version, only=TOKENIZER_FILES)
 
@@ -165,5 +173,21 @@ def _route(
         caller=caller, model=model, version=version.pk.hex, task=version.task,
         facts=credit_facts.load(subscription, version, key_id=caller.key_id, epochs=watched),
         context_length=version.context_length, memory_bytes=version.memory_bytes,
-        directory=tokenizer_directory(version),
+        directory=tokenizer_directory(version), endpoint=find_endpoint(version) if version.is_remote else None,
+    )  # fmt: skip
+
+
+def find_endpoint(version: Version) -> EndpointFacts:
+    """Where calls of a remote version go, key included. Raises `ServiceUnavailable` if it cannot be read."""
+    endpoint = version.endpoint
+    try:
+        key = endpoints.reveal_key(endpoint)
+    except Unreadable as error:
+        log.error("the key of version %s cannot be read: %s", version.pk, error)
+        raise ServiceUnavailable(
+            reason="The model's server cannot be reached at the moment.", retry_after=60
+        ) from None
+    return EndpointFacts(
+        version=version.pk.hex, base_url=endpoint.base_url, model=endpoint.model, key=key,
+        max_output_tokens=endpoint.max_output_tokens, concurrency=endpoint.concurrency,
     )  # fmt: skip

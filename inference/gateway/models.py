@@ -80,7 +80,7 @@ def describe(subscription: Subscription, roster: Roster) -> dict[str, Any]:
 
 
 def _status(version: Version, roster: Roster) -> str:
-    if roster.serves(version.pk.hex):
+    if version.is_remote or roster.serves(version.pk.hex):
         return "live"
     return "loading" if roster.loads(version.pk.hex) else "cold"
 

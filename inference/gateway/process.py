@@ -15,6 +15,7 @@ from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
 from inference.gateway.prompting import Prompter
 from inference.gateway.relay import Relay
+from inference.gateway.remote.upstreams import Upstreams
 from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
 from portal.kit import ids
@@ -42,6 +43,7 @@ class GatewayProcess:
         self.admission = Admission(cast("Redis", commands))
         self.roster = Roster(self.redis)
         self.relay = Relay(self.redis)
+        self.upstreams = Upstreams(commands)
         publisher = new_publisher(
             self.redis, commands=commands, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
         )
@@ -55,11 +57,13 @@ class GatewayProcess:
         self._publisher.limits = await waiting.read_limits(self.redis)
         self.spawn(self.relay.read())
         self.spawn(self.watch.run())
+        self.spawn(self.upstreams.keep_time())
 
     async def close(self) -> None:
         """Cancel what still runs for clients that have gone, record how it ended, and let go of everything."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
+                await self.upstreams.close()
                 await self._end_calls()
         await self._end_tasks()
         await self.prompter.close()

@@ -68,7 +68,8 @@ class Watch:
             elif call.hold_lost:
                 await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
         # First what keeps calls alive: a Redis that is full refuses what comes after.
-        await self._see_to_leases(calls)
+        await self._see_to_leases([*calls, *process.upstreams.calls.values()])
+        process.upstreams.stop_lost()
         await self._end_overdue(calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         await self._see_to_cold(waiting)

@@ -5,7 +5,9 @@ from typing import Any
 from rest_framework import serializers
 
 from marketplace.catalogue import SORTS
+from marketplace.endpoints import MOST_CONCURRENT, MOST_TOKENS
 from marketplace.models import (
+    Endpoint,
     Listing,
     Meter,
     Plan,
@@ -99,7 +101,7 @@ class VersionSerializer(serializers.ModelSerializer[Version]):
     class Meta:
         model = Version
         fields = [
-            "number", "digest", "state", "task", "architecture", "context_length", "parameter_count",
+            "number", "kind", "digest", "state", "task", "architecture", "context_length", "parameter_count",
             "weight_bytes", "memory_bytes", "evaluation", "training", "notes", "created_at",
         ]  # fmt: skip
         read_only_fields = fields
@@ -111,14 +113,52 @@ class VersionFileSerializer(serializers.ModelSerializer[VersionFile]):
         fields = ["path", "size", "sha256"]
 
 
+class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
+    """A provider's own server. Its key is never shown to anyone."""
+
+    has_key = serializers.BooleanField(source="sealed_key", read_only=True)
+
+    class Meta:
+        model = Endpoint
+        fields = ["base_url", "model", "max_output_tokens", "concurrency", "has_key", "key_changed_at"]
+        read_only_fields = fields
+
+
 class OwnVersionSerializer(VersionSerializer):
-    """A version as its provider sees it: with its files and what validation found."""
+    """A version as its provider sees it: with its files or its endpoint, and what was found of it."""
 
     files = VersionFileSerializer(many=True, read_only=True)
+    endpoint = EndpointSerializer(read_only=True, default=None)
 
     class Meta(VersionSerializer.Meta):
-        fields = [*VersionSerializer.Meta.fields, "report", "files"]
+        fields = [*VersionSerializer.Meta.fields, "report", "files", "endpoint"]
         read_only_fields = fields
+
+
+class NewEndpointSerializer(serializers.Serializer[Any]):
+    base_url = serializers.CharField(max_length=300, help_text="`https://host[:port]/v1`")
+    model = serializers.CharField(max_length=200, help_text="The model's name on that server.")
+    api_key = serializers.CharField(
+        max_length=2_000, required=False, default="", allow_blank=True, write_only=True,
+        help_text="Kept encrypted, sent to that server alone, and never shown again.",
+    )  # fmt: skip
+    context_length = serializers.IntegerField(min_value=1, max_value=MOST_TOKENS)
+    max_output_tokens = serializers.IntegerField(
+        min_value=0,
+        max_value=MOST_TOKENS,
+        required=False,
+        default=0,
+        help_text="Of one answer; 0 for embeddings.",
+    )
+    concurrency = serializers.IntegerField(
+        min_value=1, max_value=MOST_CONCURRENT, required=False, default=64,
+        help_text="Calls at once, per web process, that the server takes.",
+    )  # fmt: skip
+    notes = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class EndpointKeySerializer(serializers.Serializer[Any]):
+    api_key = serializers.CharField(max_length=2_000, allow_blank=True, write_only=True)
 
 
 class DeclaredFileSerializer(serializers.Serializer[Any]):

@@ -1,4 +1,4 @@
-"""An immutable release of a listing: files addressed by their digests, checked facts, a report."""
+"""An immutable release of a listing: files addressed by their digests, or a provider's own server; checked facts."""
 
 from django.db import models
 
@@ -23,11 +23,19 @@ class Version(models.Model):
         READY = "ready"
         REFUSED = "refused"
 
+    class Kind(models.TextChoices):
+        """Weights run on our workers; a remote version is the provider's own server."""
+
+        WEIGHTS = "weights"
+        REMOTE = "remote"
+
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     listing = models.ForeignKey("marketplace.Listing", on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField(help_text="1, 2, 3, ... within the listing.")
+    kind = models.CharField(max_length=8, choices=Kind.choices, default=Kind.WEIGHTS)
     digest = models.CharField(
-        max_length=64, help_text="SHA-256 over the sorted paths and digests of the files."
+        max_length=64,
+        help_text="SHA-256 over the sorted paths and digests of the files, or a keyed one over the endpoint.",
     )
     task = models.CharField(max_length=32, choices=Task.choices)
     architecture = models.CharField(max_length=64)
@@ -56,6 +64,10 @@ class Version(models.Model):
 
     def __str__(self) -> str:
         return f"{self.listing_id} v{self.number}"
+
+    @property
+    def is_remote(self) -> bool:
+        return self.kind == self.Kind.REMOTE
 
 
 class VersionFile(models.Model):

@@ -21,12 +21,16 @@ from billing.credit import keys
 from billing.models import UsageRollup
 from inference import protocol, roll_call
 from inference.protocol import WorkerState
+from inference.remote import health
+from marketplace.models import Version
 from portal.kit import clock
 from portal.kit import redis as kit_redis
 
 REPLICA_STATES = ("loading", "ready", "draining")
 # Versions that callers wait for; more than that at once are not told apart.
 MOST_WANTED = 200
+# Remote versions shown, the newest: each is a series of its own.
+MOST_REMOTE = 500
 
 
 def render() -> bytes:
@@ -109,6 +113,31 @@ def _read_queues(versions: list[str]) -> Metric:
     return queues
 
 
+def _read_remote() -> list[Metric]:
+    remote = Version.objects.filter(kind=Version.Kind.REMOTE, state=Version.State.READY).order_by(
+        "-created_at"
+    )
+    versions = [version.hex for version in remote.values_list("pk", flat=True)[:MOST_REMOTE]]
+    found = health.read(kit_redis.client(), versions)
+    up = GaugeMetricFamily(
+        "mercato_remote_up",
+        "Whether a remote version's server is called (1) or left alone (0).",
+        labels=["version"],
+    )
+    calls = GaugeMetricFamily(
+        "mercato_remote_calls", "Calls under way to a remote version's server.", labels=["version"]
+    )
+    failures = GaugeMetricFamily(
+        "mercato_remote_failures", "Failures in a row of a remote version's server.", labels=["version"]
+    )
+    for version, each in found.items():
+        name = [str(UUID(version))]
+        up.add_metric(name, int(each.state == "closed"))
+        calls.add_metric(name, each.in_flight)
+        failures.add_metric(name, each.failures)
+    return [up, calls, failures]
+
+
 def _read_postgres() -> list[Metric]:
     midnight = clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
     sums: dict[str, Any] = UsageRollup.objects.filter(hour__gte=midnight).aggregate(
@@ -121,7 +150,7 @@ def _read_postgres() -> list[Metric]:
     )
     for outcome in ("answered", "failed"):
         calls.add_metric([outcome], sums[outcome] or 0)
-    return [calls]
+    return [calls, *_read_remote()]
 
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:

@@ -65,6 +65,41 @@ PHRASES = (
     gettext_noop("A free plan has no fee and no price. Make it a paid or mixed one."),
     gettext_noop("A paid plan has a fee or a price and includes nothing. Make it a mixed one."),
     gettext_noop("A mixed plan includes some units, and has a fee or a price besides."),
+    # Remote endpoints.
+    gettext_noop("A remote endpoint can serve text generation or embeddings only."),
+    gettext_noop("This version runs on weights; it has no endpoint."),
+    gettext_noop("Give the model's name on the server, in at most 200 printable characters."),
+    gettext_noop("The longest answer must be from 1 token to the context length."),
+    gettext_noop("The context length must be from 1 to {most} tokens."),
+    gettext_noop("The calls at once must be from 1 to {most}."),
+    gettext_noop("The base URL must be an address such as https://models.example.com/v1."),
+    gettext_noop(
+        "The base URL must be a plain address without a query, such as https://models.example.com/v1."
+    ),
+    gettext_noop("The base URL must be https: the operator has not allowed plain HTTP to it."),
+    gettext_noop("Port {port} is not among those that the operator allows."),
+    gettext_noop("An API key is printable ASCII without spaces, at most 2000 characters."),
+    gettext_noop("It answered in {latency} ms and reports its usage."),
+    gettext_noop(
+        "It answered in {latency} ms but reports no usage: calls will be billed by our own estimate."
+    ),
+    gettext_noop("The server answered with status {status}."),
+    gettext_noop(
+        "The server answered with status {status}. Check the base URL, the model's name and the key."
+    ),
+    gettext_noop("The server answered with status {status}. Redirects are not followed."),
+    gettext_noop("The server could not be connected to."),
+    gettext_noop("The server could not be connected to in time."),
+    gettext_noop("The server's name could not be resolved."),
+    gettext_noop("The server's TLS certificate was not accepted."),
+    gettext_noop("The server did not answer in time."),
+    gettext_noop(
+        "The server's address is not in the open internet, or on a port or scheme that the operator does not allow."
+    ),
+    gettext_noop("The answer is not what OpenAI's protocol says."),
+    gettext_noop(
+        "Check the base URL, the model's name and the key with a call of your own, then add it again."
+    ),
     # Findings about names and sizes of files.
     gettext_noop("There are no files."),
     gettext_noop("Choose the model's folder."),

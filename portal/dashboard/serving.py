@@ -11,6 +11,9 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from inference import roll_call
+from inference.remote import health
+from inference.remote.health import Health
+from marketplace.models import Version
 from portal.dashboard import trouble
 from portal.dashboard.trouble import Trouble
 from portal.kit import redis as kit_redis
@@ -28,6 +31,10 @@ MEANINGS: Mapping[State, str | Promise] = {
     ),
     "down": _("No worker is running: calls are refused."),
 }  # fmt: skip
+REMOTE_MEANINGS: Mapping[State, str | Promise] = {
+    "live": _("The provider's own server runs it."),
+    "down": _("The provider's server fails: calls are refused until it answers again."),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +43,11 @@ class Standing:
 
     state: State
     trouble: Trouble | None = None
+    is_remote: bool = False
 
     @property
     def meaning(self) -> str:
-        return str(MEANINGS[self.state])
+        return str((REMOTE_MEANINGS if self.is_remote else MEANINGS)[self.state])
 
     @property
     def minutes(self) -> int:
@@ -50,6 +58,31 @@ class Standing:
 def standings(version_ids: Iterable[UUID]) -> Mapping[UUID, Standing]:
     """Where each version stands; all of them `down` when Redis does not answer."""
     ids = list(version_ids)
+    remote = set(Version.objects.filter(pk__in=ids, kind=Version.Kind.REMOTE).values_list("pk", flat=True))
+    return _placed_by_workers([each for each in ids if each not in remote]) | _answering(remote)
+
+
+def healths(version_ids: Iterable[UUID]) -> Mapping[UUID, Health]:
+    """How remote versions' servers do, as far as they are called at present; empty when Redis does not answer."""
+    try:
+        found = health.read(kit_redis.client(), [version.hex for version in version_ids])
+    except redis.exceptions.RedisError:
+        return {}
+    return {UUID(version): each for version, each in found.items()}
+
+
+def _answering(ids: Iterable[UUID]) -> dict[UUID, Standing]:
+    """A server counts as live unless a web process leaves it alone."""
+    found = healths(ids)
+    return {
+        version: Standing(
+            "down" if version in found and found[version].state == "open" else "live", is_remote=True
+        )
+        for version in ids
+    }
+
+
+def _placed_by_workers(ids: list[UUID]) -> dict[UUID, Standing]:
     try:
         workers = roll_call.present(kit_redis.client())
         troubled = trouble.find(ids) if workers else {}

@@ -10,6 +10,7 @@ from portal.dashboard.views import (
     listing,
     organisation,
     plans,
+    remote,
     studio,
     subscriptions,
     usage,
@@ -45,6 +46,12 @@ provider = [
     path("studio/listings/<slug:slug>/edit/", studio.edit, name="studio_edit"),
     path("studio/listings/<slug:slug>/upload/", studio.upload, name="studio_upload"),
     path("studio/listings/<slug:slug>/upload/refusal/", studio.upload_refusal, name="studio_upload_refusal"),
+    path("studio/listings/<slug:slug>/endpoint/", remote.new, name="studio_remote"),
+    path(
+        "studio/listings/<slug:slug>/versions/<int:number>/endpoint-key/",
+        remote.replace_key,
+        name="studio_endpoint_key",
+    ),
     path("studio/listings/<slug:slug>/versions/<int:number>/", studio.version, name="studio_version"),
     path(
         "studio/listings/<slug:slug>/versions/<int:number>/current/",

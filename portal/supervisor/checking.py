@@ -9,6 +9,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from portal.kit import environment as env
+from portal.kit import outbound
 from portal.supervisor.processes import list_programs
 
 PATIENCE_S = 5
@@ -34,6 +35,7 @@ def check(environment: Mapping[str, str]) -> Checked:
         list_programs(environment)
         env.mail(environment=environment)
         env.redis_memory_bytes(environment=environment)
+        outbound.read(environment)
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:
             reach_database(environment)

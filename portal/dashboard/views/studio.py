@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from marketplace import publishing, subscribing
 from marketplace.models import Listing, Task, Version
 from marketplace.validation.report import Finding
-from portal.dashboard import finding, wording
+from portal.dashboard import finding, serving, wording
 from portal.dashboard.acting import Actor, actor
 from portal.dashboard.forms import ListingForm, NewListingForm, attempt
 from portal.dashboard.vocabulary import translated
@@ -119,8 +119,12 @@ def upload_refusal(request: HttpRequest, slug: str) -> HttpResponse:
 @login_required
 def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """What validation and the trial run found."""
-    _acting, found = _mine(request, slug, may="view")
-    return render(request, "studio/version.html", {"listing": found, "version": _version(found, number)})
+    acting, found = _mine(request, slug, may="view")
+    chosen = _version(found, number)
+    context = {"listing": found, "version": chosen, "may_publish": acting.may("publish")}
+    if chosen.is_remote:
+        context["health"] = serving.healths([chosen.pk]).get(chosen.pk)
+    return render(request, "studio/version.html", context)
 
 
 @login_required

@@ -1,0 +1,159 @@
+"""The request to a provider's server, and the most that it can use.
+
+Nobody has that server's tokenizer here, so the input is bounded instead of counted: every tokenizer in use
+takes at least a byte of text for a token, and a chat template adds a few tokens for each message and for the
+whole. Neither can a prompt exceed the context. What is reported beyond this bound (a server may add a long
+prompt of its own) is the provider's loss, as is everything beyond a hold. A prompt is refused here only if no
+tokenizer could fit it into the context; the server refuses the others.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from inference.gateway.errors import ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
+from inference.gateway.lookup import Route
+from inference.gateway.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
+from inference.gateway.schemas.sampling import SamplingBody
+
+MESSAGE_TOKENS, PROMPT_TOKENS = 16, 64
+# No vocabulary has longer ones throughout; runs of blanks come near.
+LONGEST_TOKEN_BYTES = 128
+# English, code and Chinese are between two and five.
+USUAL_TOKEN_BYTES = 3
+
+Kind = Literal["chat", "completions", "embeddings"]
+_PASSED_ON = (
+    "temperature", "top_p", "top_k", "seed", "frequency_penalty", "presence_penalty", "repetition_penalty",
+    "logit_bias",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteWork:
+    """`body` is JSON, `usual_input` our estimate of the input's tokens, `worst` the bounds by meter. `items` is how
+    many answers are due.
+    """
+
+    kind: Kind
+    streamed: bool
+    body: bytes
+    usual_input: int
+    worst: Mapping[str, int]
+    items: int = 1
+
+    @property
+    def path(self) -> str:
+        return "chat/completions" if self.kind == "chat" else self.kind
+
+
+def chat(route: Route, asked: ChatRequest) -> RemoteWork:
+    """Raises `ContextLengthExceeded` or `InvalidRequest`."""
+    messages = [message.for_template() for message in asked.messages]
+    size = sum(len(message["content"].encode()) + len(message.get("name", "")) for message in messages)
+    more: dict[str, Any] = {"messages": messages}
+    if asked.logprobs:
+        more |= {"logprobs": True, "top_logprobs": asked.top_logprobs or 0}
+    overhead = PROMPT_TOKENS + MESSAGE_TOKENS * len(messages)
+    return _generate(
+        route,
+        asked,
+        kind="chat",
+        size=size,
+        overhead=overhead,
+        more=more,
+        wanted=asked.token_limit,
+        what="messages",
+    )
+
+
+def complete(route: Route, asked: CompletionRequest) -> RemoteWork:
+    """Raises `ContextLengthExceeded`, `InvalidRequest` or `UnsupportedParameter`."""
+    prompt = asked.prompt
+    if asked.echo and not isinstance(prompt, str):
+        raise UnsupportedParameter("echo", reason="'echo' of token ids is not supported by this model.")
+    size = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
+    more: dict[str, Any] = {"prompt": prompt}
+    if asked.logprobs is not None:
+        more["logprobs"] = asked.logprobs
+    return _generate(
+        route, asked, kind="completions", size=size, overhead=PROMPT_TOKENS, more=more, wanted=asked.token_limit,
+        what="prompt", exact=not isinstance(prompt, str),
+    )  # fmt: skip
+
+
+def embed(route: Route, asked: EmbeddingRequest) -> RemoteWork:
+    """Raises `InputTooLong`."""
+    assert route.endpoint is not None
+    sizes = [len(item.encode()) if isinstance(item, str) else len(item) for item in asked.input]
+    least = [
+        _least(size, exact=not isinstance(item, str)) for size, item in zip(sizes, asked.input, strict=True)
+    ]
+    for index, tokens in enumerate(least):
+        if tokens > route.context_length:
+            raise InputTooLong(limit=route.context_length, index=index, prompt=tokens, param="input")
+    body: dict[str, Any] = {
+        "model": route.endpoint.model, "input": asked.input, "encoding_format": asked.encoding_format or "float",
+    }  # fmt: skip
+    if asked.dimensions is not None:
+        body["dimensions"] = asked.dimensions
+    worst = sum(min(size + MESSAGE_TOKENS, route.context_length) for size in sizes)
+    usual = sum(
+        size // USUAL_TOKEN_BYTES + 1 if isinstance(item, str) else size
+        for size, item in zip(sizes, asked.input, strict=True)
+    )
+    return RemoteWork(
+        kind="embeddings", streamed=False, body=orjson.dumps(body), usual_input=min(usual, worst),
+        worst={"input_tokens": worst, "cached_tokens": worst}, items=len(sizes),
+    )  # fmt: skip
+
+
+def _generate(
+    route: Route, asked: SamplingBody, *, kind: Kind, size: int, overhead: int, more: dict[str, Any],
+    wanted: int | None, what: str, exact: bool = False,
+) -> RemoteWork:  # fmt: skip
+    """`size` in bytes, or in tokens where they are `exact`."""
+    assert route.endpoint is not None
+    if size < 1:
+        raise InvalidRequest("The prompt has no tokens.", param=what)
+    least = _least(size, exact=exact)
+    usual = size if exact else size // USUAL_TOKEN_BYTES + overhead // 4 + 1
+    longest = min(size + overhead, route.context_length)
+    max_tokens = _limit(route, wanted=wanted, least=least, usual=usual, longest=longest, what=what)
+    body = {"model": route.endpoint.model, **more, "max_tokens": max_tokens}
+    for name in _PASSED_ON:
+        value = getattr(asked, name)
+        if value is not None:
+            body[name] = value
+    if asked.stop:
+        body["stop"] = asked.stop
+    if asked.stream:
+        # Whatever the caller wants to see of it: usage is what is billed.
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    return RemoteWork(
+        kind=kind, streamed=bool(asked.stream), body=orjson.dumps(body), usual_input=min(usual, longest),
+        worst={"input_tokens": longest, "cached_tokens": longest, "output_tokens": max_tokens},
+    )  # fmt: skip
+
+
+def _limit(route: Route, *, wanted: int | None, least: int, usual: int, longest: int, what: str) -> int:
+    """The `max_tokens` to send. Without a wish: as much as surely fits, or else as usually does."""
+    assert route.endpoint is not None
+    most, context = route.endpoint.max_output_tokens, route.context_length
+    if wanted is not None and wanted > most:
+        reason = f"max_tokens is too large: {wanted}. This model writes at most {most} tokens in an answer."
+        raise InvalidRequest(reason, param="max_tokens")
+    needed = wanted or 1
+    if least + needed > context:
+        raise ContextLengthExceeded(
+            limit=context, total=least + needed, prompt=least, completion=needed, what=what, param=what
+        )
+    if wanted is not None:
+        return wanted
+    return min(most, max(1, context - longest, context - usual if longest + most > context else 0))
+
+
+def _least(size: int, *, exact: bool) -> int:
+    return size if exact else -(-size // LONGEST_TOKEN_BYTES)
