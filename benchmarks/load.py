@@ -44,6 +44,9 @@ class Connection(asyncio.Protocol):
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(ConnectionError("the server closed the connection"))
 
+    def close(self) -> None:
+        self._transport.close()
+
     async def ask(self, request: bytes) -> bytes:
         self._received.clear()
         self.first_at = 0.0
@@ -66,10 +69,11 @@ def _is_complete(received: bytearray) -> bool:
 
 def run(url: str, body: bytes, *, headers: dict[str, str], concurrency: int, seconds: float) -> Load:
     """POST `body` again and again. Raises `RuntimeError` if the first answer is not 200."""
-    return uvloop.run(_run(url, _request(url, body, headers), concurrency=concurrency, seconds=seconds))
+    return uvloop.run(_run(url, write_request(url, body, headers), concurrency=concurrency, seconds=seconds))
 
 
-def _request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+def write_request(url: str, body: bytes, headers: dict[str, str]) -> bytes:
+    """An HTTP request as it goes over the wire."""
     parts = urlsplit(url)
     lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", "Content-Type: application/json"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

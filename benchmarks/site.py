@@ -91,3 +91,10 @@ def worker(shop: Shop, *, core: int) -> Iterator[None]:
     command = [sys.executable, "manage.py", "worker", "--device=cpu", f"--memory-bytes={4 * 2**30}"]
     with running(command, core=core, environment={**shop.environment, "OMP_NUM_THREADS": "1"}):
         yield
+
+
+@contextmanager
+def meter(shop: Shop, *, core: int) -> Iterator[None]:
+    """The process that copies usage into Postgres."""
+    with running([sys.executable, "manage.py", "meter"], core=core, environment=shop.environment):
+        yield

@@ -40,16 +40,22 @@ class Limits:
 
 
 def choose(waiting: Sequence[Waiting[T]], *, now: float, limits: Limits) -> list[Waiting[T]]:
-    """The next batch of `waiting`: the shortest items first, or the oldest and its like once it aged."""
+    """The next batch of `waiting`: the shortest items first, or the oldest and its like once it aged.
+
+    Either is a part of one division by length, so that items that age all at once still run in full batches.
+    """
     if not waiting:
         return []
     oldest = min(waiting, key=lambda entry: entry.since)
     peers = sorted(
         (entry for entry in waiting if entry.group == oldest.group), key=lambda entry: entry.length
     )
+    batch = _upwards(peers, limits)
     if now - oldest.since >= limits.max_age:
-        return _around(peers, oldest, limits)
-    return _upwards(peers, limits)
+        while all(entry is not oldest for entry in batch):
+            peers = peers[len(batch) :]
+            batch = _upwards(peers, limits)
+    return batch
 
 
 def _upwards(peers: Sequence[Waiting[T]], limits: Limits) -> list[Waiting[T]]:
@@ -58,19 +64,6 @@ def _upwards(peers: Sequence[Waiting[T]], limits: Limits) -> list[Waiting[T]]:
     for entry in peers[1:]:
         padding = (entry.length - batch[-1].length) * len(batch)
         if padding > limits.pass_cost or not _fits(len(batch) + 1, entry.length, limits):
-            break
-        batch.append(entry)
-    return batch
-
-
-def _around(peers: Sequence[Waiting[T]], oldest: Waiting[T], limits: Limits) -> list[Waiting[T]]:
-    """The oldest item with those just below it in length, which it costs least to pad."""
-    at = next(index for index, entry in enumerate(peers) if entry is oldest)
-    batch = [oldest]
-    for entry in reversed(peers[:at]):
-        if oldest.length - entry.length > limits.pass_cost or not _fits(
-            len(batch) + 1, oldest.length, limits
-        ):
             break
         batch.append(entry)
     return batch

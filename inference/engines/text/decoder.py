@@ -1,8 +1,8 @@
 """The decoder layers between token ids and the head, for a step's packed tokens.
 
 `wrap` gives the model's own forward pass, or for the Llama family a leaner one over the same weights: query,
-key and value in one product, gate and up in one, and no module calls in between. For a small batch on a CPU
-that saves up to a third of a step. Both give the same hidden states.
+key and value in one product, gate and up in one where they are small, and no module calls in between. For a
+small batch on a CPU that saves up to a third of a step. Both give the same hidden states.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,9 @@ from transformers import PreTrainedModel
 from inference.engines.text import attention
 
 Decoder = Callable[[torch.Tensor, torch.Tensor, attention.Step], torch.Tensor]
+# On a CPU, joining larger weights would copy most of a model while it loads, page by page out of its mapped file,
+# to save calls that cost nothing beside such products.
+LARGEST_JOINT_BYTES = 4 * 2**20
 LLAMA_FAMILY = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 
 
@@ -63,6 +66,24 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Apart:
+    """Linear layers of the same input one by one, their outputs side by side."""
+
+    products: tuple[Product, ...]
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([product(inputs) for product in self.products], dim=-1)
+
+
+def combine(*layers: Any) -> Product | Apart:
+    """Layers of the same input, as one product where that is worth its copy."""
+    size = sum(layer.weight.nbytes for layer in layers)
+    if size > LARGEST_JOINT_BYTES and layers[0].weight.device.type == "cpu":
+        return Apart(tuple(map(Product.of, layers)))
+    return Product.of(*layers)
+
+
+@dataclass(frozen=True, slots=True)
 class Norm:
     """Root mean square normalisation over the last dimension."""
 
@@ -89,11 +110,11 @@ class Layer:
         self._scale: float = attend.scaling
         self._window: int = _window_of(attend) if windows else 0
         self._before_attention = Norm.of(module.input_layernorm)
-        self._qkv = Product.of(attend.q_proj, attend.k_proj, attend.v_proj)
+        self._qkv = combine(attend.q_proj, attend.k_proj, attend.v_proj)
         self._head_norms = [Norm.of(getattr(attend, n)) for n in ("q_norm", "k_norm") if hasattr(attend, n)]
         self._output = Product.of(attend.o_proj)
         self._before_mlp = Norm.of(module.post_attention_layernorm)
-        self._gate_up = Product.of(mlp.gate_proj, mlp.up_proj)
+        self._gate_up = combine(mlp.gate_proj, mlp.up_proj)
         self._down = Product.of(mlp.down_proj)
         self._activate = mlp.act_fn
 

@@ -15,6 +15,15 @@ def lengths(batch: list[Waiting[int]]) -> list[int]:
     return sorted(entry.length for entry in batch)
 
 
+def count_batches(drawn: list[int], *, age: float) -> int:
+    waiting, batches = queue(*drawn), 0
+    while waiting:
+        chosen = set(map(id, choose(waiting, now=age, limits=LIMITS)))
+        waiting = [entry for entry in waiting if id(entry) not in chosen]
+        batches += 1
+    return batches
+
+
 def test_an_empty_queue_gives_no_batch():
     assert choose([], now=0, limits=LIMITS) == []
 
@@ -44,6 +53,12 @@ def test_an_aged_item_runs_next_however_long():
 def test_an_aged_item_takes_along_only_what_pads_cheaply():
     waiting = [*queue(5, 295, since=1.0), *queue(300, since=0.0)]
     assert lengths(choose(waiting, now=1.0, limits=LIMITS)) == [295, 300]
+
+
+def test_a_queue_that_has_aged_runs_in_as_few_batches_as_a_fresh_one():
+    randomness = random.Random(3)
+    drawn = [randomness.randint(1, 300) for _ in range(200)]
+    assert count_batches(drawn, age=LIMITS.max_age) == count_batches(drawn, age=0.0)
 
 
 def test_shapes_never_mix_and_the_oldest_shape_goes_first():

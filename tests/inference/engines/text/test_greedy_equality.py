@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inference.engines.text import decoder
 from inference.engines.text.detokenizer import TokenBytes
 from tests.inference.engines.text.conftest import Start
 from tests.inference.engines.text.models import (
@@ -46,6 +47,20 @@ def test_alone_in_a_mixed_batch_and_with_reused_prefixes(
         assert [sink.pieces(key) for key in batch] == expected, name
     assert sink.last("again8").usage["cached_tokens"] == 128  # type: ignore[index]
     assert sink.last("alone10").usage["cached_tokens"] == 96  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
+def test_layers_too_large_to_join_answer_the_same(
+    kind: str, tmp_path: Path, device: str, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder, "LARGEST_JOINT_BYTES", 0)
+    directory = write_model(tmp_path, kind)
+    prompts = [[7, 8, 9], list(range(1, 50))]
+    model, table = reference(directory, kind, device=device), TokenBytes(directory)
+    expected = [[tuple(table.raw(t)) for t in continue_greedily(model, p, count=16)] for p in prompts]
+    engine = start(directory, kind)
+    answer(engine, sink, [ask(str(i), p, max_tokens=16, logprobs=0) for i, p in enumerate(prompts)])
+    assert [sink.pieces(str(i)) for i in range(len(prompts))] == expected
 
 
 def test_answers_stop_at_every_end_token_that_the_files_name(
