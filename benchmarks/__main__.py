@@ -9,7 +9,7 @@ import traceback
 from benchmarks import publishing
 
 # Each is a module whose `run(quick)` answers rows of `benchmarks.results`.
-GROUPS = ("engine", "batch", "gateway", "overload")
+GROUPS = ("engine", "batch", "cold", "gateway", "path", "overload")
 
 
 def main() -> int:
