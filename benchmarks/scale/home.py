@@ -38,15 +38,23 @@ def opened(size: Size, *, folder: Path | None = None) -> Iterator[World]:
         shutil.rmtree(home, ignore_errors=True)
         home.mkdir(parents=True)
         require_room(size, home)
-    with embedded.running(home / "state", database_url=None, redis_url=None, durable=True) as services:
-        environment = {
-            "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "MERCATO_HOME": str(home / "state"),
+    if not finished.exists():
+        # What a power cut spoils is made again.
+        with _serving(home, durable=False) as environment:
+            _run("make", size, environment)
+        finished.touch()
+    with _serving(home, durable=True) as environment:
+        yield World(size=size, environment=environment, **json.loads(_run("enter", size, environment)))
+
+
+@contextmanager
+def _serving(home: Path, *, durable: bool) -> Iterator[Mapping[str, str]]:
+    state = home / "state"
+    with embedded.running(state, database_url=None, redis_url=None, durable=durable) as services:
+        yield {
+            "DATABASE_URL": services.database_url, "REDIS_URL": services.redis_url, "MERCATO_HOME": str(state),
             "DJANGO_SETTINGS_MODULE": "portal.settings", "LOG_LEVEL": "WARNING",
         }  # fmt: skip
-        if not finished.exists():
-            _run("make", size, environment)
-            finished.touch()
-        yield World(size=size, environment=environment, **json.loads(_run("enter", size, environment)))
 
 
 def require_room(size: Size, folder: Path) -> None:
@@ -61,7 +69,15 @@ def require_room(size: Size, folder: Path) -> None:
 
 
 def _run(what: str, size: Size, environment: Mapping[str, str]) -> str:
-    command = [sys.executable, "-m", "benchmarks.scale", what, str(size.listings), str(size.events), str(size.days)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.scale",
+        what,
+        str(size.listings),
+        str(size.events),
+        str(size.days),
+    ]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | dict(environment), stdout=subprocess.PIPE, text=True, check=False
     )

@@ -3,11 +3,11 @@
 CREATE SCHEMA scale;
 
 CREATE FUNCTION scale.noise(what text, n bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN hashtextextended(what || n, {seed}) & 9223372036854775807;
+    RETURN hashtextextended(what || n::text, {seed}) & 9223372036854775807;
 
 -- A UUIDv7: `ms` of unix time, and the rest from what it names.
 CREATE FUNCTION scale.id(ms bigint, what text) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (lpad(to_hex(ms), 12, '0') || overlay(overlay(substr(md5(what || {seed}), 1, 20)
+    RETURN (lpad(to_hex(ms), 12, '0') || overlay(overlay(substr(md5(what || '{seed}'), 1, 20)
         PLACING '7' FROM 1) PLACING '8' FROM 5))::uuid;
 
 -- The small numbers come often, the large ones seldom: 0 to `most` - 1.

@@ -21,7 +21,7 @@ class Size:
 
     @property
     def consumers(self) -> int:
-        return max(20, min(1_500, self.events // 2_000))
+        return max(20, self.events // 33_000)
 
     @property
     def name(self) -> str:
