@@ -34,21 +34,33 @@ _INSERT = f"""
 _IDENTITY = "organisation_id, subscription_id, listing_id, version_id, api_key_id"
 _SUMS = ("failed", *METERS, "charge", "commission")
 _ANSWERED = f"outcome <> '{Outcome.FAILED}'"
+_ADDED = ", ".join(f"{name} = known.{name} + excluded.{name}" for name in _SUMS)
 # The commission in each charge is `rating.share` of the period's gross after it less that before it, in the order of
 # the ids. Numeric, because gross times basis points may not fit 64 bits.
 _ROLL_UP = f"""
-    INSERT INTO billing_usagerollup AS known ({_IDENTITY}, hour, shard, {", ".join(_SUMS)})
-    SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s, count(*) FILTER (WHERE NOT {_ANSWERED}),
-        {", ".join(f"coalesce(sum({meter}) FILTER (WHERE {_ANSWERED}), 0)" for meter in METERS)}, sum(charge),
-        coalesce(sum(div(gross * basis_points, 10000) - div((gross - charge) * basis_points, 10000)), 0)
-    FROM (
+    WITH placed AS (
         SELECT usage_new.*, period.commission_basis_points AS basis_points,
             period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_new.id) AS gross
         FROM usage_new LEFT JOIN billing_billingperiod period ON period.id = period_id
-    ) placed
-    GROUP BY {_IDENTITY}, hour ORDER BY {_IDENTITY}, hour
-    ON CONFLICT (organisation_id, hour, subscription_id, listing_id, version_id, api_key_id, shard)
-    DO UPDATE SET {", ".join(f"{name} = known.{name} + excluded.{name}" for name in _SUMS)}
+    ), hours AS (
+        SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s::smallint AS shard,
+            count(*) FILTER (WHERE NOT {_ANSWERED}) AS failed,
+            {", ".join(f"coalesce(sum({meter}) FILTER (WHERE {_ANSWERED}), 0) AS {meter}" for meter in METERS)},
+            sum(charge) AS charge, coalesce(
+                sum(div(gross * basis_points, 10000) - div((gross - charge) * basis_points, 10000)), 0
+            ) AS commission
+        FROM placed GROUP BY {_IDENTITY}, hour
+    ), by_hour AS (
+        INSERT INTO billing_usagerollup AS known ({_IDENTITY}, hour, shard, {", ".join(_SUMS)})
+        SELECT {_IDENTITY}, hour, shard, {", ".join(_SUMS)} FROM hours ORDER BY {_IDENTITY}, hour
+        ON CONFLICT (organisation_id, hour, subscription_id, listing_id, version_id, api_key_id, shard)
+        DO UPDATE SET {_ADDED}
+    )
+    INSERT INTO billing_dailyusage AS known ({_IDENTITY}, day, shard, {", ".join(_SUMS)})
+    SELECT {_IDENTITY}, date_trunc('day', hour, 'UTC') AS day, shard, {", ".join(f"sum({name})" for name in _SUMS)}
+    FROM hours GROUP BY {_IDENTITY}, day, shard ORDER BY {_IDENTITY}, day
+    ON CONFLICT (organisation_id, day, subscription_id, listing_id, version_id, api_key_id, shard)
+    DO UPDATE SET {_ADDED}
 """  # noqa: S608
 _RATE = f"""
     INSERT INTO billing_ratedline AS known (period_id, meter, units, charge)

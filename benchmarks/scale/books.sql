@@ -19,3 +19,10 @@ INSERT INTO billing_ledgerentry (transaction_id, account_id, amount)
     SELECT id, scale.id({born}, 'receivable' || organisation_id), charge FROM scale.posting
     UNION ALL SELECT id, scale.id({born}, 'payable' || provider_id), charge / 10 - charge FROM scale.posting
     UNION ALL SELECT id, scale.id({born}, 'commission'), -(charge / 10) FROM scale.posting;
+
+INSERT INTO billing_dailyusage (organisation_id, subscription_id, listing_id, version_id, api_key_id, day, shard, requests,
+        failed, input_tokens, output_tokens, cached_tokens, images, compute_ms, charge, commission)
+    SELECT organisation_id, subscription_id, listing_id, version_id, api_key_id, date_trunc('day', hour, 'UTC'), shard,
+        sum(requests), sum(failed), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(images), sum(compute_ms),
+        sum(charge), sum(commission)
+    FROM billing_usagerollup GROUP BY 1, 2, 3, 4, 5, 6, 7;
