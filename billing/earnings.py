@@ -132,9 +132,10 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
 
 def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
     currency = F("subscription__plan_version__currency")
-    return rows.found.values(currency=currency, **columns).annotate(
+    found: Iterable[Row] = rows.found.values(currency=currency, **columns).annotate(
         calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
     )
+    return found
 
 
 def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row]:

@@ -1,5 +1,6 @@
 """What is for sale and who has subscribed to it."""
 
+from marketplace.models.figures import Figures
 from marketplace.models.listing import Listing
 from marketplace.models.plan import Meter, Plan, PlanVersion, PriceComponent
 from marketplace.models.subscription import Subscription
@@ -7,6 +8,6 @@ from marketplace.models.upload import Upload, UploadFile
 from marketplace.models.version import Task, Version, VersionFile
 
 __all__ = [
-    "Listing", "Meter", "Plan", "PlanVersion", "PriceComponent", "Subscription", "Task", "Upload", "UploadFile",
+    "Figures", "Listing", "Meter", "Plan", "PlanVersion", "PriceComponent", "Subscription", "Task", "Upload", "UploadFile",
     "Version", "VersionFile",
 ]  # fmt: skip
