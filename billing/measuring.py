@@ -29,8 +29,8 @@ IS_TIMED = "outcome = 'succeeded' AND output_tokens > 1 AND latency_ms - ttft_ms
 # The newest calls are read from the end of the listing's own index: the same for one call or millions.
 _MEASURE = f"""
     UPDATE marketplace_figures AS figures SET calls = seen.calls,
-        speed = CASE WHEN seen.timed >= %(fewest)s THEN seen.speed END,
-        ttft_ms = CASE WHEN seen.answered >= %(fewest)s THEN seen.ttft_ms END
+        tokens_per_1000_s = CASE WHEN seen.timed >= %(fewest)s THEN round(seen.speed * 1000)::bigint END,
+        ttft_ms = CASE WHEN seen.answered >= %(fewest)s THEN round(seen.ttft_ms)::bigint END
     FROM (
         SELECT asked.id, newest.*, coalesce((
             SELECT sum(requests) FROM billing_dailyusage WHERE listing_id = asked.id AND day >= %(since)s
@@ -57,7 +57,9 @@ def measure_recent() -> None:
 def measure_known() -> None:
     """Those that were called in the last month, and those whose figures must fade since. Every hour."""
     called = DailyUsage.objects.filter(day__gte=_since()).order_by().values_list("listing_id", flat=True)
-    faded = Figures.objects.filter(Q(calls__gt=0) | Q(speed__isnull=False) | Q(ttft_ms__isnull=False))
+    faded = Figures.objects.filter(
+        Q(calls__gt=0) | Q(tokens_per_1000_s__isnull=False) | Q(ttft_ms__isnull=False)
+    )
     measure({*called.distinct(), *faded.values_list("pk", flat=True)})
 
 

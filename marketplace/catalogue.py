@@ -30,7 +30,7 @@ _ORDERS: Mapping[Sort, Sequence[str | OrderBy]] = {
         "-figures__listing_id",
     ),
     "popular": ("-figures__calls", "-figures__listing_id"),
-    "throughput": (F("figures__speed").desc(nulls_last=True), "-figures__listing_id"),
+    "throughput": (F("figures__tokens_per_1000_s").desc(nulls_last=True), "-figures__listing_id"),
     "latency": (F("figures__ttft_ms").asc(nulls_last=True), "-figures__listing_id"),
 }
 # So many matches are ranked, all there are of them; of a word that more listings have, as many of any and those among

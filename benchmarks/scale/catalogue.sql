@@ -49,5 +49,5 @@ INSERT INTO marketplace_pricecomponent (id, plan_version_id, meter, included, am
     FROM scale.listing, (VALUES ('input_tokens', 1), ('output_tokens', 3)) meters (meter, factor) WHERE NOT is_free;
 INSERT INTO marketplace_figures (listing_id, parameter_count, monthly_fee, unit_price, token_rate, calls)
     SELECT id, (ARRAY[70, 160, 410, 1000, 3000, 7000, 13000, 34000, 70000]::bigint[])[size + 1] * 1000000, 0,
-        CASE WHEN is_free THEN 0 ELSE price * 4 END, CASE WHEN NOT is_free THEN price * 3 * 1000000 END, 0
+        CASE WHEN is_free THEN 0 ELSE price::bigint * 4000000 END, CASE WHEN NOT is_free THEN price::bigint * 3000000 END, 0
     FROM scale.listing;

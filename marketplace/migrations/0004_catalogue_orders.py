@@ -24,9 +24,9 @@ WITH offers AS (
     FROM marketplace_plan plan JOIN marketplace_planversion terms ON terms.plan_id = plan.id
     WHERE plan.archived_at IS NULL ORDER BY plan.id, terms.number DESC
 ), priced AS (
-    SELECT offers.id, listing_id, monthly_fee, currency, coalesce(sum(amount::numeric / per), 0) AS unit_price,
-        max(coalesce(amount, 0) * 1000000.0 / per)
-            FILTER (WHERE meter IN ('input_tokens', 'cached_tokens', 'output_tokens')) AS dearest
+    SELECT offers.id, listing_id, monthly_fee, currency, least(floor(coalesce(sum(amount * 1000000.0 / per), 0)), 9e18)::bigint AS unit_price,
+        least(ceil(max(coalesce(amount, 0) * 1000000.0 / per)
+            FILTER (WHERE meter IN ('input_tokens', 'cached_tokens', 'output_tokens'))), 9e18)::bigint AS dearest
     FROM offers LEFT JOIN marketplace_pricecomponent component ON component.plan_version_id = offers.id
     GROUP BY offers.id, listing_id, monthly_fee, currency
 ), cheapest AS (

@@ -11,9 +11,9 @@ class Figures(models.Model):
     looked up for each takes minutes. Size and prices change with the listing (`marketplace.figures`); what its
     calls were like is measured every minute (`billing.measuring`).
 
-    `monthly_fee` and `unit_price` (the sum of its prices of one unit) are the cheapest open plan's, `token_rate` the
-    lowest price of a million tokens of any kind below which a plan has all of its own; null without such a plan.
-    Micro-minor units. `calls` were answered in 30 days; `speed` is output tokens a second.
+    `monthly_fee` and `unit_price` (the sum of its prices of a million units, rounded down) are the cheapest open
+    plan's, `token_rate` the lowest price of a million tokens of any kind, rounded up, below which a plan has all of
+    its own; null without such a plan. Micro-minor units. `calls` were answered in 30 days.
     """
 
     listing = models.OneToOneField(
@@ -21,11 +21,11 @@ class Figures(models.Model):
     )
     parameter_count = models.BigIntegerField(default=0)
     monthly_fee = models.BigIntegerField(null=True)
-    unit_price = models.DecimalField(max_digits=60, decimal_places=12, null=True)
-    token_rate = models.DecimalField(max_digits=60, decimal_places=12, null=True)
+    unit_price = models.BigIntegerField(null=True)
+    token_rate = models.BigIntegerField(null=True)
     calls = models.BigIntegerField(default=0)
-    speed = models.FloatField(null=True)
-    ttft_ms = models.FloatField(null=True)
+    tokens_per_1000_s = models.BigIntegerField(null=True)
+    ttft_ms = models.BigIntegerField(null=True)
 
     class Meta:
         indexes = [
@@ -36,9 +36,14 @@ class Figures(models.Model):
             ),
             models.Index(F("token_rate"), name="figures_by_token_rate"),
             models.Index(F("calls").desc(), F("listing").desc(), name="figures_by_calls"),
-            models.Index(F("speed").desc(nulls_last=True), F("listing").desc(), name="figures_by_speed"),
+            models.Index(F("tokens_per_1000_s").desc(nulls_last=True), F("listing").desc(), name="figures_by_speed"),
             models.Index(F("ttft_ms").asc(nulls_last=True), F("listing").desc(), name="figures_by_ttft"),
         ]  # fmt: skip
 
     def __str__(self) -> str:
         return f"figures of {self.listing_id}"
+
+    @property
+    def speed(self) -> float | None:
+        """Output tokens a second."""
+        return None if self.tokens_per_1000_s is None else self.tokens_per_1000_s / 1000

@@ -64,10 +64,10 @@ def test_prices_and_sizes_follow_the_plans_and_the_version(cast: Cast) -> None:
     )
     pricing.archive_plan(listing.plans.exclude(pk=plan.pk).get(), by=cast.owner)
     figures.refresh_from_db()
-    assert float(figures.unit_price or 0) == 5.5
+    assert figures.unit_price == 5_500_000
     pricing.revise_plan(plan, by=cast.owner, components=[Component(meter="output_tokens", amount=1, per=1)])
     figures.refresh_from_db()
-    assert (figures.unit_price, figures.token_rate) == (1, 1_000_000)
+    assert (figures.unit_price, figures.token_rate) == (1_000_000, 1_000_000)
 
 
 def test_every_listing_is_there_in_every_order(cast: Cast) -> None:
