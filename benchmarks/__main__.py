@@ -9,7 +9,7 @@ import traceback
 from benchmarks import publishing
 
 # Each is a module whose `run(quick)` answers rows of `benchmarks.results`.
-GROUPS = ("engine", "batch", "cold", "gateway", "path", "overload")
+GROUPS = ("engine", "batch", "cold", "gateway", "path", "meter", "pages", "overload")
 
 
 def main() -> int:

@@ -44,8 +44,6 @@ class UsageEventAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_select_related = ["organisation", "listing__organisation"]
     search_fields = ["organisation__slug"]
     ordering = ["-id"]
-    # Counting 50 million facts takes longer than reading a page of them.
-    show_full_result_count = False
 
     @admin.display(description="cost")
     def cost(self, event: UsageEvent) -> str:
@@ -67,7 +65,6 @@ class UsageRollupAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_select_related = ["organisation", "listing__organisation"]
     search_fields = ["organisation__slug", "listing__slug"]
     ordering = ["-hour"]
-    show_full_result_count = False
 
 
 @admin.register(BillingPeriod)
@@ -129,5 +126,4 @@ class LedgerTransactionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_select_related = ["period"]
     search_fields = ["key"]
     ordering = ["-id"]
-    show_full_result_count = False
     inlines = [EntryInline]

@@ -15,9 +15,10 @@ from django.conf import settings
 from django.db.models import DateTimeField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Trunc
 
-from billing import ledger, periods
+from billing import ledger, periods, spans
 from billing.errors import MixedCurrencies
-from billing.models import LedgerAccount, LedgerTransaction, UsageRollup
+from billing.models import LedgerAccount, LedgerTransaction
+from billing.spans import Rows, Step
 from portal.accounts.models import Organisation
 from portal.kit.money import Money
 
@@ -90,8 +91,9 @@ def series(
     provider: Organisation, start: datetime, end: datetime, *, step: Literal["hour", "day", "month"]
 ) -> list[EarnedPoint]:
     """Earnings per step of time, in order. Steps without calls and fees are left out."""
+    sold = _rows(provider, start, end, step=step)
     by_time = _group(
-        _sum_usage(_rollups(provider, start, end), at=Trunc("hour", step, output_field=DateTimeField())),
+        _sum_usage(sold, at=Trunc(sold.column, step, output_field=DateTimeField())),
         _sum_fees(_fees(provider, start, end), at=Trunc("created_at", step, output_field=DateTimeField())),
         by=("at",),
     )
@@ -109,14 +111,14 @@ def balance(provider: Organisation, currency: str) -> Money:
 def _by_listing(provider: Organisation, start: datetime, end: datetime) -> Groups:
     sold = "period__subscription__listing"
     return _group(
-        _sum_usage(_rollups(provider, start, end), of=F("listing_id"), slug=F("listing__slug")),
+        _sum_usage(_rows(provider, start, end), of=F("listing_id"), slug=F("listing__slug")),
         _sum_fees(_fees(provider, start, end), of=F(f"{sold}_id"), slug=F(f"{sold}__slug")),
         by=("of", "slug"),
     )
 
 
-def _rollups(provider: Organisation, start: datetime, end: datetime) -> QuerySet[UsageRollup]:
-    return UsageRollup.objects.filter(listing__organisation=provider, hour__gte=_hour(start), hour__lt=end)
+def _rows(provider: Organisation, start: datetime, end: datetime, *, step: Step | None = None) -> Rows:
+    return spans.rows(start, end, step=step, listing__organisation=provider)
 
 
 def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[LedgerTransaction]:
@@ -128,11 +130,12 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
     )
 
 
-def _sum_usage(rollups: QuerySet[UsageRollup], **columns: Any) -> Iterable[Row]:
+def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
     currency = F("subscription__plan_version__currency")
-    return rollups.values(currency=currency, **columns).annotate(
+    found: Iterable[Row] = rows.found.values(currency=currency, **columns).annotate(
         calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
     )
+    return found
 
 
 def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row]:

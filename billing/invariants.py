@@ -95,6 +95,24 @@ class KeyDaysEqualEvents:
             yield f"key {key}: counted {counted}, charged {charged}"
 
 
+class DaysEqualHours:
+    """The sums of days are those of their hours, per organisation and listing."""
+
+    name: ClassVar[str] = "days equal hours"
+
+    def violations(self) -> Iterator[str]:
+        sums = """ARRAY[sum(requests), sum(failed), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(images),
+            sum(compute_ms), sum(charge), sum(commission)]"""
+        for organisation, listing, day, days, hours in _rows(f"""
+            SELECT organisation_id, listing_id, day, days.sums, hours.sums FROM (
+                SELECT organisation_id, listing_id, day, {sums} sums FROM billing_dailyusage GROUP BY 1, 2, 3) days
+            FULL JOIN (
+                SELECT organisation_id, listing_id, date_trunc('day', hour, 'UTC') AS day, {sums} sums
+                FROM billing_usagerollup GROUP BY 1, 2, 3) hours
+            USING (organisation_id, listing_id, day) WHERE days.sums IS DISTINCT FROM hours.sums"""):  # noqa: S608
+            yield f"organisation {organisation}, listing {listing}, {day}: days {days}, hours {hours}"
+
+
 class GrossIsSplit:
     """Per period the lines, the period's gross and the ledger's entries say the same usage, the ledger has the
     flat fee once, and both together are the provider's share and the commission.
@@ -135,6 +153,7 @@ ALL: tuple[Invariant, ...] = (
     LinesEqualEvents(),
     RollupsEqualEvents(),
     KeyDaysEqualEvents(),
+    DaysEqualHours(),
     GrossIsSplit(),
 )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
 
@@ -15,9 +15,12 @@ from billing.models import BillingPeriod, RatedLine
 from billing.rating import Price
 from marketplace.models import Meter, PlanVersion, PriceComponent, Subscription
 from portal.accounts.models import Organisation
+from portal.kit import ids
 from portal.kit.money import Money
 
 FEE = "fee"
+# Calls of a period have ids of its days, give or take the clocks of the web processes.
+_AROUND = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,8 +159,13 @@ def _rated_events(period: BillingPeriod) -> Iterable[tuple[str, int, int]]:
         cursor.execute(
             """SELECT line.key, (line.value->>0)::bigint, (line.value->>1)::bigint
             FROM usage_event event, jsonb_each(event.rated) line
-            WHERE event.organisation_id = %s AND event.period_id = %s
+            WHERE event.organisation_id = %s AND event.period_id = %s AND event.id >= %s AND event.id < %s
             ORDER BY 1, 2""",
-            [period.subscription.organisation_id, period.pk],
+            [
+                period.subscription.organisation_id,
+                period.pk,
+                ids.first_at(period.starts - _AROUND),
+                ids.first_at(period.ends + _AROUND),
+            ],
         )
         yield from cursor.fetchall()

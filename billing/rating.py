@@ -5,7 +5,6 @@ once. d more units after q cost R(q + d) - R(q), so charges sum to R of the tota
 `billing/credit/scripts/rating.lua` is the same function in Redis; tests hold the two together.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Charges and units in Redis are exact up to here. No spend cap comes near: this is 90 million dollars.
@@ -44,14 +43,3 @@ def most(price: Price, units: int) -> int:
 def share(gross: int, *, basis_points: int) -> int:
     """The commission in a cumulative gross. It telescopes like R, so gross = provider's share + commission."""
     return gross * basis_points // 10_000
-
-
-def split(charges: Iterable[int], *, already: int, basis_points: int) -> list[int]:
-    """The commission in each of successive charges after a cumulative gross of `already`."""
-    commissions = []
-    for more in charges:
-        before, already = already, already + more
-        commissions.append(
-            share(already, basis_points=basis_points) - share(before, basis_points=basis_points)
-        )
-    return commissions

@@ -2,50 +2,83 @@
 
 An event that is there already changes nothing, so any batch may come twice, from anyone. Periods are
 locked first and in the order of their ids, so that parallel meters never deadlock.
+
+Python turns events into rows and posts what each period earned; whatever is done per event beside that is one
+statement over the new rows, because a loop over them here would cost more than Postgres takes to store them.
 """
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from billing import ledger, partitions, rating
 from billing.events import COLUMNS, METERS, Event, copy_row
-from billing.models import BillingPeriod, Lease, LedgerAccount
+from billing.models import BillingPeriod, Lease, LedgerAccount, Outcome
 
 _COLUMNS = ", ".join(COLUMNS)
-_STAGE = "CREATE TEMP TABLE IF NOT EXISTS usage_incoming (LIKE usage_event) ON COMMIT DELETE ROWS"
+_STAGE = """
+    CREATE TEMP TABLE IF NOT EXISTS usage_incoming (LIKE usage_event, admitted_on date) ON COMMIT DELETE ROWS;
+    CREATE TEMP TABLE IF NOT EXISTS usage_new (LIKE usage_event) ON COMMIT DELETE ROWS;
+    TRUNCATE usage_incoming, usage_new
+"""
 _INSERT = f"""
-    INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_incoming ORDER BY id
-    ON CONFLICT (id) DO NOTHING RETURNING id
+    WITH inserted AS (
+        INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_incoming ORDER BY id
+        ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}
+    )
+    INSERT INTO usage_new ({_COLUMNS}) SELECT {_COLUMNS} FROM inserted
 """  # noqa: S608 (constants of this module)
+_IDENTITY = "organisation_id, subscription_id, listing_id, version_id, api_key_id"
 _SUMS = ("failed", *METERS, "charge", "commission")
-_IDENTITY = ("organisation_id", "subscription_id", "listing_id", "version_id", "api_key_id", "hour")
-_ROLLUP = f"""
-    INSERT INTO billing_usagerollup AS known ({", ".join(_IDENTITY)}, shard, {", ".join(_SUMS)})
-    SELECT {", ".join(_IDENTITY)}, %s, {", ".join(_SUMS)} FROM jsonb_to_recordset(%s) AS (
-        organisation_id uuid, subscription_id uuid, listing_id uuid, version_id uuid, api_key_id uuid,
-        hour timestamptz, {", ".join(f"{name} bigint" for name in _SUMS)})
-    ORDER BY {", ".join(_IDENTITY)}
-    ON CONFLICT (organisation_id, hour, subscription_id, listing_id, version_id, api_key_id, shard)
-    DO UPDATE SET {", ".join(f"{name} = known.{name} + excluded.{name}" for name in _SUMS)}
+_ANSWERED = f"outcome <> '{Outcome.FAILED}'"
+_ADDED = ", ".join(f"{name} = known.{name} + excluded.{name}" for name in _SUMS)
+# The commission in each charge is `rating.share` of the period's gross after it less that before it, in the order of
+# the ids. Numeric, because gross times basis points may not fit 64 bits.
+_ROLL_UP = f"""
+    WITH placed AS (
+        SELECT usage_new.*, period.commission_basis_points AS basis_points,
+            period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_new.id) AS gross
+        FROM usage_new LEFT JOIN billing_billingperiod period ON period.id = period_id
+    ), hours AS (
+        SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s::smallint AS shard,
+            count(*) FILTER (WHERE NOT {_ANSWERED}) AS failed,
+            {", ".join(f"coalesce(sum({meter}) FILTER (WHERE {_ANSWERED}), 0) AS {meter}" for meter in METERS)},
+            sum(charge) AS charge, coalesce(
+                sum(div(gross * basis_points, 10000) - div((gross - charge) * basis_points, 10000)), 0
+            ) AS commission
+        FROM placed GROUP BY {_IDENTITY}, hour
+    ), by_hour AS (
+        INSERT INTO billing_usagerollup AS known ({_IDENTITY}, hour, shard, {", ".join(_SUMS)})
+        SELECT {_IDENTITY}, hour, shard, {", ".join(_SUMS)} FROM hours ORDER BY {_IDENTITY}, hour
+        ON CONFLICT (organisation_id, hour, subscription_id, listing_id, version_id, api_key_id, shard)
+        DO UPDATE SET {_ADDED}
+    )
+    INSERT INTO billing_dailyusage AS known ({_IDENTITY}, day, shard, {", ".join(_SUMS)})
+    SELECT {_IDENTITY}, date_trunc('day', hour, 'UTC') AS day, shard, {", ".join(f"sum({name})" for name in _SUMS)}
+    FROM hours GROUP BY {_IDENTITY}, day, shard ORDER BY {_IDENTITY}, day
+    ON CONFLICT (organisation_id, day, subscription_id, listing_id, version_id, api_key_id, shard)
+    DO UPDATE SET {_ADDED}
 """  # noqa: S608
-_LINES = """
+_RATE = f"""
     INSERT INTO billing_ratedline AS known (period_id, meter, units, charge)
-    SELECT period_id, meter, units, charge FROM jsonb_to_recordset(%s)
-        AS (period_id uuid, meter text, units bigint, charge bigint) ORDER BY period_id, meter
+    SELECT period_id, line.key, sum((line.value->>1)::bigint), sum((line.value->>2)::bigint)
+    FROM usage_new, jsonb_each(rated) line WHERE {_ANSWERED} GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (period_id, meter)
     DO UPDATE SET units = known.units + excluded.units, charge = known.charge + excluded.charge
+"""  # noqa: S608
+# An event can be new only once, so the first one names the batch.
+_EARNED = """
+    SELECT period_id, min(id::text)::uuid, organisation_id, provider_id, currency, sum(charge)::bigint
+    FROM usage_new WHERE charge > 0 GROUP BY period_id, organisation_id, provider_id, currency ORDER BY period_id
 """
+# A key's budgets count a call on the day on which they admitted it.
 _KEY_DAYS = """
     INSERT INTO billing_keyday AS known (api_key_id, day, charge)
-    SELECT api_key_id, day, charge FROM jsonb_to_recordset(%s) AS (api_key_id uuid, day date, charge bigint)
-    ORDER BY api_key_id, day
+    SELECT usage_new.api_key_id, admitted_on, sum(usage_new.charge) FROM usage_new JOIN usage_incoming USING (id)
+    WHERE usage_new.api_key_id IS NOT NULL AND usage_new.charge > 0 GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (api_key_id, day) DO UPDATE SET charge = known.charge + excluded.charge
 """
 _PERIODS = """
@@ -54,152 +87,91 @@ _PERIODS = """
 """
 
 
-@dataclass(slots=True)
-class Tally:
-    """Sums over the new events of a batch, by rollup row, by (period, meter), by (key, day) and by period."""
+class Earned(NamedTuple):
+    """What the new events of one period cost; `first` is the oldest of them."""
 
-    rollups: defaultdict[tuple[Any, ...], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    units: Counter[tuple[str, str]] = field(default_factory=Counter)
-    charges: Counter[tuple[str, str]] = field(default_factory=Counter)
-    key_days: Counter[tuple[str, date]] = field(default_factory=Counter)
-    charged: dict[str, list[Event]] = field(default_factory=dict)
+    period: UUID
+    first: UUID
+    consumer: UUID
+    provider: UUID
+    currency: str
+    charge: int
 
 
 def record(batch: Iterable[Event], *, shard: int) -> int:
     """Record the events that are not there yet, all or none. Answers how many were new."""
-    events = sorted({event.id: event for event in batch}.values(), key=lambda event: event.id)
+    events = list({event.id: event for event in batch}.values())
     if not events:
         return 0
-    partitions.ensure(map(partitions.day_of, {event.id for event in events}))
+    partitions.ensure({partitions.day_of(event.id) for event in events})
     with transaction.atomic():
         periods = _lock_periods(events)
-        events = _write_off(events)
-        inserted = _insert(events)
-        new = [event for event in events if event.id in inserted]
+        new = _insert(_write_off(events))
         if new:
-            _add_up(new, periods=periods, shard=shard)
-    return len(new)
+            _add_up(periods, shard=shard)
+    return new
 
 
-def _lock_periods(events: Sequence[Event]) -> dict[str, BillingPeriod]:
+def _lock_periods(events: Sequence[Event]) -> dict[UUID, BillingPeriod]:
     wanted = {event.known.period for event in events}
     locked = BillingPeriod.objects.filter(pk__in=wanted).order_by("pk").select_for_update(no_key=True)
-    return {period.pk.hex: period for period in locked}
+    return {period.pk: period for period in locked}
 
 
-def _write_off(events: Sequence[Event]) -> list[Event]:
+def _write_off(events: Sequence[Event]) -> Sequence[Event]:
     """Events that come after their lease was closed as lost cost nothing: their room was forfeited, and
     their place in the period's order has gone to other calls.
     """
     leases = {event.known.lease for event in events}
     closed = Lease.objects.filter(pk__in=leases).exclude(closed_at=None).values_list("pk", flat=True)
     lost = {lease.hex for lease in closed}
+    if not lost:
+        return events
     return [event.uncharged() if event.known.lease in lost else event for event in events]
 
 
-def _insert(events: Sequence[Event]) -> Collection[str]:
+def _insert(events: Iterable[Event]) -> int:
+    """Leaves the new ones in `usage_new` until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(_STAGE)
-        with cursor.copy(f"COPY usage_incoming ({_COLUMNS}) FROM STDIN") as copy:
+        with cursor.copy(f"COPY usage_incoming ({_COLUMNS}, admitted_on) FROM STDIN") as copy:
             copy.write("".join(map(copy_row, events)))
         cursor.execute(_INSERT)
-        inserted = {row[0].hex for row in cursor.fetchall()}
-        cursor.execute("TRUNCATE usage_incoming")
-    return inserted
+        return int(cursor.rowcount)
 
 
-def _add_up(events: Sequence[Event], *, periods: Mapping[str, BillingPeriod], shard: int) -> None:
-    tally = Tally()
-    for event in events:
-        _count(event, tally=tally)
-    for period_hex, charged in tally.charged.items():
-        _earn(periods[period_hex], charged, tally=tally)
-    _write_sums(tally, shard=shard)
-    changed = [periods[period_hex] for period_hex in tally.charged]
-    _write_periods(changed)
-    ledger.post_new(_posting(periods[period_hex], charged) for period_hex, charged in tally.charged.items())
-
-
-def _count(event: Event, *, tally: Tally) -> None:
-    sums = tally.rollups[_identity(event)]
-    if not event.is_answered:
-        sums["failed"] += 1
-        return
-    for meter in METERS:
-        sums[meter] += event.units.get(meter, 0)
-    sums["charge"] += event.charge
-    for line in event.rated:
-        tally.units[event.known.period, line.meter] += line.units
-        tally.charges[event.known.period, line.meter] += line.charge
-    if event.charge and event.known.key:
-        tally.key_days[event.known.key, event.day] += event.charge
-    if event.charge:
-        tally.charged.setdefault(event.known.period, []).append(event)
-
-
-def _identity(event: Event) -> tuple[Any, ...]:
-    known = event.known
-    return known.organisation, known.subscription, known.listing, known.version, known.key, event.hour
-
-
-def _earn(period: BillingPeriod, charged: Sequence[Event], *, tally: Tally) -> None:
-    """Move the period's gross and commission on, and give each rollup row its part of the commission."""
-    parts = rating.split(
-        [event.charge for event in charged],
-        already=period.gross,
-        basis_points=period.commission_basis_points,
-    )
-    for event, commission in zip(charged, parts, strict=True):
-        tally.rollups[_identity(event)]["commission"] += commission
-    period.gross += sum(event.charge for event in charged)
-    period.commission += sum(parts)
-
-
-def _write_sums(tally: Tally, *, shard: int) -> None:
-    rollups = [
-        dict(zip(_IDENTITY, (*identity[:5], identity[5].isoformat()), strict=True))
-        | {name: sums[name] for name in _SUMS}
-        for identity, sums in tally.rollups.items()
-    ]
-    lines = [
-        {"period_id": period, "meter": meter, "units": units, "charge": tally.charges[period, meter]}
-        for (period, meter), units in tally.units.items()
-    ]
-    key_days = [
-        {"api_key_id": key, "day": day.isoformat(), "charge": charge}
-        for (key, day), charge in tally.key_days.items()
-    ]
+def _add_up(periods: dict[UUID, BillingPeriod], *, shard: int) -> None:
     with connection.cursor() as cursor:
-        cursor.execute(_ROLLUP, [shard, json.dumps(rollups)])
-        cursor.execute(_LINES, [json.dumps(lines)])
-        if key_days:
-            cursor.execute(_KEY_DAYS, [json.dumps(key_days)])
+        cursor.execute(_ROLL_UP, [shard])
+        cursor.execute(_RATE)
+        cursor.execute(_KEY_DAYS)
+        cursor.execute(_EARNED)
+        earned = [Earned(*row) for row in cursor.fetchall()]
+        postings = [_earn(periods[each.period], each) for each in earned]
+        changed = [_as_row(periods[each.period]) for each in earned]
+        cursor.execute(_PERIODS, [json.dumps(changed)])
+    ledger.post_new(postings)
 
 
-def _write_periods(periods: Sequence[BillingPeriod]) -> None:
-    rows = [
-        {"id": period.pk.hex, "gross": period.gross, "commission": period.commission} for period in periods
-    ]
-    with connection.cursor() as cursor:
-        cursor.execute(_PERIODS, [json.dumps(rows)])
+def _as_row(period: BillingPeriod) -> dict[str, Any]:
+    return {"id": period.pk.hex, "gross": period.gross, "commission": period.commission}
 
 
-def _posting(period: BillingPeriod, charged: Sequence[Event]) -> ledger.Posting:
-    """What the consumer owes, what the provider earns and the commission. Called after `_earn`."""
-    known = charged[0].known
-    gross = sum(event.charge for event in charged)
-    before = rating.share(period.gross - gross, basis_points=period.commission_basis_points)
+def _earn(period: BillingPeriod, earned: Earned) -> ledger.Posting:
+    """Move the period's gross and commission on: what the consumer owes, the provider earns and we keep."""
+    before = period.commission
+    period.gross += earned.charge
+    period.commission = rating.share(period.gross, basis_points=period.commission_basis_points)
     commission = period.commission - before
     kinds = LedgerAccount.Kind
     return ledger.Posting(
-        # An event can be new only once, so the first one names the batch.
-        key=f"usage:{period.pk.hex}:{charged[0].id}",
+        key=f"usage:{period.pk.hex}:{earned.first.hex}",
         kind="usage",
         period_id=period.pk,
-        currency=known.currency,
+        currency=earned.currency,
         amounts={
-            (kinds.RECEIVABLE, UUID(known.organisation)): gross,
-            (kinds.PAYABLE, UUID(known.provider)): commission - gross,
+            (kinds.RECEIVABLE, earned.consumer): earned.charge,
+            (kinds.PAYABLE, earned.provider): commission - earned.charge,
             (kinds.COMMISSION, None): -commission,
         },
     )

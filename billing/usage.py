@@ -10,8 +10,10 @@ from django.conf import settings
 from django.db.models import DateTimeField, F, QuerySet, Sum
 from django.db.models.functions import Trunc
 
+from billing import spans
 from billing.errors import CursorInvalid, MixedCurrencies
-from billing.models import UsageEvent, UsageRollup
+from billing.models import UsageEvent
+from billing.spans import Rows
 from portal.accounts.models import Organisation
 from portal.kit import ids
 from portal.kit.money import Money
@@ -75,7 +77,7 @@ class LogPage:
 
 def totals(organisation: Organisation, start: datetime, end: datetime) -> Totals:
     """Usage in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
-    return _total(_grouped(_rollups(organisation, start, end)))
+    return _total(_grouped(spans.rows(start, end, organisation=organisation)))
 
 
 def series(
@@ -83,7 +85,7 @@ def series(
 ) -> list[Point]:
     """Totals per step of time and per group, in order of time. `step` None: one point per group."""
     groups = {"day": (), "model": ("listing",), "key": ("api_key",)}[by]
-    rows = _grouped(_rollups(organisation, start, end), *groups, step=step)
+    rows = _grouped(spans.rows(start, end, step=step, organisation=organisation), *groups, step=step)
     return [_point(row, by=by) for row in rows]
 
 
@@ -123,22 +125,16 @@ def _read_cursor(cursor: str) -> UUID:
         raise CursorInvalid(cursor=cursor) from error
 
 
-def _rollups(organisation: Organisation, start: datetime, end: datetime) -> QuerySet[UsageRollup]:
-    first = start.replace(minute=0, second=0, microsecond=0)
-    return UsageRollup.objects.filter(organisation=organisation, hour__gte=first, hour__lt=end)
-
-
-def _grouped(
-    rollups: QuerySet[UsageRollup], *groups: str, step: Step | None = None
-) -> Iterable[Mapping[str, Any]]:
+def _grouped(rows: Rows, *groups: str, step: Step | None = None) -> Iterable[Mapping[str, Any]]:
     names = {"listing": ("listing_id", "listing__organisation__slug", "listing__slug"),
              "api_key": ("api_key_id", "api_key__name")}  # fmt: skip
     columns = [name for group in groups for name in names[group]]
+    found = rows.found
     if step:
-        rollups = rollups.annotate(at=Trunc("hour", step, output_field=DateTimeField()))
+        found = found.annotate(at=Trunc(rows.column, step, output_field=DateTimeField()))
         columns.insert(0, "at")
-    rollups = rollups.annotate(currency=F("subscription__plan_version__currency"))
-    return list(rollups.values(*columns, "currency").annotate(**_sums()).order_by(*columns, "currency"))
+    found = found.annotate(currency=F("subscription__plan_version__currency"))
+    return list(found.values(*columns, "currency").annotate(**_sums()).order_by(*columns, "currency"))
 
 
 def _sums() -> dict[str, Sum]:

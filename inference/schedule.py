@@ -18,5 +18,7 @@ def every(seconds: float, task: str) -> Entry:
 SCHEDULE: dict[str, Entry] = {
     "close stale workers": every(60, "inference.close_stale_workers"),
     "retry lost trials": every(600, "inference.retry_lost_trials"),
+    "measure called listings": every(60, "billing.measure_recent"),
+    "measure all listings": every(3600, "billing.measure_known"),
     "sweep expired uploads": every(3600, "inference.sweep_uploads"),
 }

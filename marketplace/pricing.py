@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
+from marketplace import figures
 from marketplace.errors import PlanInvalid, PlanSlugTaken
 from marketplace.models import Listing, Meter, Plan, PlanVersion, PriceComponent, Task
 from portal.accounts import membership
@@ -85,6 +86,7 @@ def create_plan(
             _add_version(plan, number=1, terms=terms)
     except IntegrityError as conflict:
         raise PlanSlugTaken(listing=listing.path, slug=slug) from conflict
+    figures.refresh(listing.pk)
     epochs.bump("listing", listing.pk)
     return plan
 
@@ -97,13 +99,16 @@ def revise_plan(plan: Plan, *, by: User, **fields: Unpack[TermsFields]) -> PlanV
     with transaction.atomic():
         Plan.objects.select_for_update().get(pk=plan.pk)
         latest = plan.versions.aggregate(number=Max("number"))["number"] or 0
-        return _add_version(plan, number=latest + 1, terms=terms)
+        version = _add_version(plan, number=latest + 1, terms=terms)
+        figures.refresh(plan.listing_id)
+    return version
 
 
 def archive_plan(plan: Plan, *, by: User) -> None:
     """Take no new subscribers; those there are stay."""
     membership.require(by, plan.listing.organisation, "publish")
     Plan.objects.filter(pk=plan.pk, archived_at=None).update(archived_at=clock.now())
+    figures.refresh(plan.listing_id)
     plan.refresh_from_db(fields=["archived_at"])
 
 

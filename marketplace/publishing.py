@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
-from marketplace import validation, weights
+from marketplace import figures, validation, weights
 from marketplace.errors import (
     ListingSlugTaken,
     NotPublishable,
@@ -172,6 +172,7 @@ def record_trial(
             Listing.objects.filter(pk=version.listing_id, current_version=None).update(
                 current_version=version
             )
+            figures.refresh(version.listing_id)
         epochs.bump("listing", version.listing_id)
     version.listing.refresh_from_db(fields=["current_version"])
     return version
@@ -186,6 +187,7 @@ def make_current(version: Version, *, by: User) -> None:
         if locked.state != Version.State.READY:
             raise VersionNotReady(listing=listing.path, version=version.number)
         Listing.objects.filter(pk=listing.pk).update(current_version=version)
+        figures.refresh(listing.pk)
         epochs.bump("listing", listing.pk)
     listing.current_version = version
 
@@ -210,6 +212,7 @@ def publish(listing: Listing, *, by: User) -> None:
     listing.published_at = listing.published_at or clock.now()
     listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = None, None, ""
     listing.save(update_fields=["published_at", "withdrawn_at", "withdrawn_by", "withdrawn_reason"])
+    figures.refresh(listing.pk)
     epochs.bump("listing", listing.pk)
 
 

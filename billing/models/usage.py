@@ -1,5 +1,6 @@
-"""Sums of usage events: per hour for pages, per period and meter for invoices."""
+"""Sums of usage events: per hour and day for pages, per period and meter for invoices."""
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 
 from billing.models.period import BillingPeriod
@@ -7,8 +8,8 @@ from marketplace.models import Listing, Meter, Subscription, Version
 from portal.accounts.models import ApiKey, Organisation
 
 
-class UsageRollup(models.Model):
-    """One hour of one key's calls to one version. `shard` keeps parallel meters off each other's rows.
+class Sums(models.Model):
+    """What one key's calls to one version came to. `shard` keeps parallel meters off each other's rows.
 
     `requests` counts answered calls, `failed` the others; the meters and money sum the answered ones.
     """
@@ -19,7 +20,6 @@ class UsageRollup(models.Model):
     listing = models.ForeignKey(Listing, on_delete=models.PROTECT, related_name="+")
     version = models.ForeignKey(Version, on_delete=models.PROTECT, related_name="+")
     api_key = models.ForeignKey(ApiKey, on_delete=models.PROTECT, null=True, related_name="+")
-    hour = models.DateTimeField()
     shard = models.SmallIntegerField()
     requests = models.BigIntegerField(default=0)
     failed = models.BigIntegerField(default=0)
@@ -32,6 +32,15 @@ class UsageRollup(models.Model):
     commission = models.BigIntegerField(default=0)
 
     class Meta:
+        abstract = True
+
+
+class UsageRollup(Sums):
+    """One hour."""
+
+    hour = models.DateTimeField()
+
+    class Meta:
         constraints = [
             models.UniqueConstraint(
                 fields=["organisation", "hour", "subscription", "listing", "version", "api_key", "shard"],
@@ -39,10 +48,33 @@ class UsageRollup(models.Model):
                 nulls_distinct=False,
             )
         ]
-        indexes = [models.Index(fields=["listing", "hour"], name="rollup_by_listing")]
+        indexes = [
+            models.Index(fields=["listing", "hour"], name="rollup_by_listing"),
+            # Rows come in the order of their hours, so that "everyone's last hours" needs no more than this.
+            BrinIndex(fields=["hour"], name="rollup_by_hour"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.listing_id} at {self.hour:%Y-%m-%d %H}h"
+
+
+class DailyUsage(Sums):
+    """One day in UTC, from its midnight `day` on: what pages of many days read. The sum of its hours."""
+
+    day = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["organisation", "day", "subscription", "listing", "version", "api_key", "shard"],
+                name="daily_usage_once",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [models.Index(fields=["listing", "day"], name="daily_usage_by_listing")]
+
+    def __str__(self) -> str:
+        return f"{self.listing_id} on {self.day:%Y-%m-%d}"
 
 
 class RatedLine(models.Model):

@@ -6,18 +6,13 @@ from datetime import datetime, timedelta
 from django.db import connection
 from django.utils.translation import gettext as _
 
+from billing.measuring import DAYS, IS_TIMED, SPEED
 from marketplace.models import Listing
 from portal.kit import clock, ids
 from portal.kit.charts import Chart, Series
 
-DAYS = 7
 # The newest calls stand for the rest, so that a popular listing's page costs no more than a new one's.
 MOST_CALLS = 20_000
-
-# Tokens after the first, by the time after the first.
-SPEED = "(output_tokens - 1) * 1000.0 / (latency_ms - ttft_ms)"
-# An answer that came in one piece, as behind a full stream, shows no speed.
-IS_TIMED = "outcome = 'succeeded' AND output_tokens > 1 AND latency_ms - ttft_ms >= 20"
 
 _BY_HOUR = f"""
     WITH calls AS (

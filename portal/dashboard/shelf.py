@@ -1,24 +1,27 @@
 """Listings as the catalogue shows them: with prices from their open plans and how they stand."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from django.core.cache import cache
-from django.db.models import Count, Prefetch, QuerySet
+from django.db.models import Prefetch, QuerySet
 
 from marketplace import catalogue
-from marketplace.models import Listing, Plan, PlanVersion, PriceComponent
+from marketplace.models import Figures, Listing, Plan, PlanVersion, PriceComponent
 from portal.dashboard import serving
 from portal.dashboard.serving import Standing
 
 FACET_SECONDS = 60
 MOST_FACETS = 12
+# Counting every listing's would keep one visitor a minute waiting, the longer the more there are.
+MOST_COUNTED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `calls` were answered
-    in the last 30 days, `speed` and `ttft_ms` measured on the newest ones, where the listings came with them.
+    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `figures` say
+    what its calls were like; a draft has none.
     """
 
     listing: Listing
@@ -26,9 +29,7 @@ class Item:
     kinds: Sequence[str]
     cheapest: PlanVersion | None
     components: Sequence[PriceComponent]
-    calls: int
-    speed: float | None
-    ttft_ms: float | None
+    figures: Figures | None
 
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
@@ -40,7 +41,7 @@ def items(listings: QuerySet[Listing]) -> list[Item]:
             Prefetch("versions", PlanVersion.objects.order_by("-number").prefetch_related("components"))
         )
     )
-    found = list(listings.prefetch_related(Prefetch("plans", plans, to_attr="open_plans")))
+    found = list(listings.prefetch_related("figures", Prefetch("plans", plans, to_attr="open_plans")))
     standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
     return [
         _item(each, standings[each.current_version_id] if each.current_version_id else None) for each in found
@@ -59,9 +60,7 @@ def _item(listing: Listing, standing: Standing | None) -> Item:
         sorted({plan.kind for plan in plans}),
         cheapest,
         components,
-        getattr(listing, "calls", 0),
-        getattr(listing, "speed", None),
-        getattr(listing, "ttft_ms", None),
+        getattr(listing, "figures", None),
     )
 
 
@@ -74,10 +73,11 @@ def _dearness(version: PlanVersion) -> tuple[int, int]:
 
 
 def licences() -> Iterable[str]:
-    """The licences most in use, a minute old at most."""
-    rows = catalogue.live().exclude(licence="").order_by().values_list("licence").annotate(n=Count("pk"))
+    """The licences most in use among the newest listings, a minute old at most."""
     found: list[str] | None = cache.get("catalogue:licences")
     if found is None:
-        found = [licence for licence, _count in rows.order_by("-n")[:MOST_FACETS]]
+        newest = catalogue.live().order_by("-published_at", "-id").values_list("licence", flat=True)
+        counted = Counter(licence for licence in newest[:MOST_COUNTED] if licence)
+        found = [licence for licence, _count in counted.most_common(MOST_FACETS)]
         cache.set("catalogue:licences", found, FACET_SECONDS)
     return found

@@ -23,10 +23,6 @@ SORTS = [
     ("price", _("Lowest price")), ("popular", _("Most used")), ("throughput", _("Highest throughput")),
     ("latency", _("Lowest latency")),
 ]  # fmt: skip
-ARRANGEMENTS = {
-    "price": ranking.cheapest_first, "popular": ranking.most_called_first, "throughput": ranking.fastest_first,
-    "latency": ranking.soonest_first,
-}  # fmt: skip
 SIZES = [
     ("100000000", _("100M parameters")), ("1000000000", _("1B parameters")), ("10000000000", _("10B parameters")),
     ("100000000000", _("100B parameters")),
@@ -38,7 +34,7 @@ NARROWING = ("task", "plan_kind", "licence", "language", "tag", "provider", "lar
 def explore(request: HttpRequest) -> HttpResponse:
     asked = request.GET
     text, shown = asked.get("q", "").strip(), _number(asked, "shown")
-    found = _arranged(catalogue.search(text, _filters(asked), _words_sort(asked)), asked)
+    found = _affordable(catalogue.search(text, _filters(asked), _sort(asked)), asked)
     cards = shelf.items(found[shown : shown + PAGE + 1])
     context: dict[str, Any] = {
         "section": "explore",
@@ -75,22 +71,13 @@ def _filters(asked: QueryDict) -> Filters:
     return Filters(**words, largest=_number(asked, "largest") or None)
 
 
-def _sort(asked: QueryDict) -> str:
-    wanted = asked.get("sort", "")
-    return wanted if wanted in dict(SORTS) else "relevance"
+def _sort(asked: QueryDict) -> catalogue.Sort:
+    return next((sort for sort in catalogue.SORTS if sort == asked.get("sort", "")), "relevance")
 
 
-def _words_sort(asked: QueryDict) -> catalogue.Sort:
-    return next((sort for sort in catalogue.SORTS if sort == _sort(asked)), "relevance")
-
-
-def _arranged(found: QuerySet[Listing], asked: QueryDict) -> QuerySet[Listing]:
-    """The catalogue knows neither what a plan comes to nor what calls were like."""
+def _affordable(found: QuerySet[Listing], asked: QueryDict) -> QuerySet[Listing]:
     price = ranking.read_price(asked.get("price", ""))
-    found = found if price is None else ranking.costing_at_most(found, price)
-    arrange = ARRANGEMENTS.get(_sort(asked))
-    found = ranking.with_speed(ranking.with_calls(found))
-    return arrange(found) if arrange else found
+    return found if price is None else ranking.costing_at_most(found, price)
 
 
 def _number(asked: QueryDict, name: str) -> int:

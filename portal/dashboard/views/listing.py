@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
+from billing import measuring
 from marketplace.models import Listing, Meter, Plan, Version
 from marketplace.pricing import METERS
 from portal.dashboard import finding, modes, performance, playground, results, serving, snippets
@@ -78,7 +79,7 @@ def measured(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
         "charts": performance.charts(found),
         "call_count": sum(hour.calls for hour in found),
         "answered": performance.answered_share(found),
-        "days": performance.DAYS,
+        "days": measuring.DAYS,
     }
     return render(request, "marketplace/listing/performance.html", context)
 

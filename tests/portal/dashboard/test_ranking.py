@@ -8,11 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from billing.models import UsageRollup
+from billing import measuring
+from billing.models import DailyUsage
 from marketplace import pricing, subscribing
 from marketplace.models import Listing
 from marketplace.pricing import Component, TermsFields
-from portal.dashboard import ranking
 from portal.kit import clock
 from tests.conftest import Cast
 from tests.portal.dashboard.offers import DOLLAR, offer, record_calls
@@ -24,11 +24,11 @@ def call(cast: Cast, listing: Listing, *, times: int, days_ago: int) -> None:
     """What the meter sums up for answered calls."""
     plan = listing.plans.get()
     subscription = subscribing.subscribe(cast.outsider.personal_organisation, plan, by=cast.outsider)
-    hour = (clock.now() - timedelta(days=days_ago)).replace(minute=0, second=0, microsecond=0)
+    day = (clock.now() - timedelta(days=days_ago)).replace(hour=0, minute=0, second=0, microsecond=0)
     assert listing.current_version
-    UsageRollup.objects.create(
+    DailyUsage.objects.create(
         organisation=subscription.organisation, subscription=subscription, listing=listing,
-        version=listing.current_version, hour=hour, shard=0, requests=times,
+        version=listing.current_version, day=day, shard=0, requests=times,
     )  # fmt: skip
 
 
@@ -39,6 +39,10 @@ def shelf(cast: Cast) -> dict[str, Listing]:
         "gratis": offer(cast, "gratis", kind="free", cents=None),
         "cheap": offer(cast, "cheap", kind="paid", cents=15),
     }
+
+
+def measure(shelf: dict[str, Listing]) -> None:
+    measuring.measure([listing.pk for listing in shelf.values()])
 
 
 def shown(client: Client, query: str) -> list[str]:
@@ -82,9 +86,10 @@ def test_the_most_called_of_the_last_month_comes_first(
     call(cast, shelf["dear"], times=7, days_ago=2)
     call(cast, shelf["cheap"], times=900, days_ago=31)
     call(cast, shelf["gratis"], times=3, days_ago=29)
+    measuring.measure_known()
     assert shown(client, "sort=popular") == ["dear", "gratis", "cheap"]
     items = client.get("/?sort=popular").context["items"]
-    assert [item.calls for item in items] == [7, 3, 0]
+    assert [item.figures.calls for item in items] == [7, 3, 0]
 
 
 def test_the_fastest_and_the_soonest_come_first_and_the_unmeasured_last(
@@ -92,10 +97,11 @@ def test_the_fastest_and_the_soonest_come_first_and_the_unmeasured_last(
 ) -> None:
     record_calls(shelf["dear"], 5, output_tokens=101, ttft_ms=400, latency_ms=1400)
     record_calls(shelf["cheap"], 5, output_tokens=41, ttft_ms=30, latency_ms=1030)
+    measure(shelf)
     assert shown(client, "sort=throughput") == ["dear", "cheap", "gratis"]
     assert shown(client, "sort=latency") == ["cheap", "dear", "gratis"]
     page = client.get("/?sort=throughput")
-    assert [(item.speed, item.ttft_ms) for item in page.context["items"]] == [
+    assert [(item.figures.speed, item.figures.ttft_ms) for item in page.context["items"]] == [
         (100, 400),
         (40, 30),
         (None, None),
@@ -107,14 +113,19 @@ def test_the_fastest_and_the_soonest_come_first_and_the_unmeasured_last(
 def test_only_the_newest_answered_calls_of_the_week_are_measured(
     client: Client, shelf: dict[str, Listing]
 ) -> None:
-    newest = ranking.NEWEST_CALLS
+    newest = measuring.NEWEST_CALLS
     record_calls(shelf["dear"], newest, days_ago=2, output_tokens=11, ttft_ms=10, latency_ms=1010)
     record_calls(shelf["dear"], newest - 1, days_ago=1, output_tokens=21, ttft_ms=10, latency_ms=1010)
     record_calls(shelf["dear"], 1, outcome="failed", output_tokens=999, ttft_ms=1, latency_ms=2)
     record_calls(shelf["cheap"], newest, days_ago=8, output_tokens=301, ttft_ms=1, latency_ms=1001)
-    record_calls(shelf["gratis"], ranking.FEWEST_CALLS - 1, output_tokens=301, ttft_ms=1, latency_ms=1001)
+    record_calls(shelf["gratis"], measuring.FEWEST_CALLS - 1, output_tokens=301, ttft_ms=1, latency_ms=1001)
+    measure(shelf)
     items = client.get("/?sort=throughput").context["items"]
-    assert {item.listing.slug: item.speed for item in items} == {"dear": 20, "cheap": None, "gratis": None}
+    assert {item.listing.slug: item.figures.speed for item in items} == {
+        "dear": 20,
+        "cheap": None,
+        "gratis": None,
+    }
 
 
 @pytest.mark.parametrize(("tokens", "latency_ms"), [(1, 20), (1, 90), (80, 21)])
@@ -122,8 +133,9 @@ def test_an_answer_in_one_piece_has_a_latency_and_no_speed(
     client: Client, shelf: dict[str, Listing], tokens: int, latency_ms: int
 ) -> None:
     record_calls(shelf["dear"], 5, output_tokens=tokens, ttft_ms=20, latency_ms=latency_ms)
+    measure(shelf)
     item = client.get("/?sort=latency").context["items"][0]
-    assert (item.listing.slug, item.speed, item.ttft_ms) == ("dear", None, 20)
+    assert (item.listing.slug, item.figures.speed, item.figures.ttft_ms) == ("dear", None, 20)
 
 
 @pytest.mark.parametrize("sort", ["relevance", "price", "popular", "throughput", "latency"])

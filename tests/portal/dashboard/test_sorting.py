@@ -1,11 +1,12 @@
 """Tables of sums are sorted by the address, on the page and in the file."""
 
 import re
+from typing import Any
 
 import pytest
 from django.test import Client
 
-from billing.models import UsageRollup
+from billing.models import DailyUsage, UsageRollup
 from portal.accounts import api_keys
 from portal.accounts.models import ApiKey
 from portal.kit import clock
@@ -18,11 +19,14 @@ MODEL = re.compile(r'<td><span class="mono">acme/([\w-]+)</span>')
 
 def use(shop: Shop, *, requests: int, charge: int, output_tokens: int = 0, key: ApiKey | None = None) -> None:
     """What the meter sums up for answered calls of this hour."""
-    UsageRollup.objects.create(
-        organisation=shop.consumer, subscription=shop.subscription, listing=shop.listing, version=shop.version,
-        hour=clock.now().replace(minute=0, second=0, microsecond=0), shard=0, requests=requests, charge=charge,
-        output_tokens=output_tokens, api_key=key,
-    )  # fmt: skip
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    sums: dict[str, Any] = {
+        "organisation": shop.consumer, "subscription": shop.subscription, "listing": shop.listing,
+        "version": shop.version, "shard": 0, "requests": requests, "charge": charge, "output_tokens": output_tokens,
+        "api_key": key,
+    }  # fmt: skip
+    UsageRollup.objects.create(hour=hour, **sums)
+    DailyUsage.objects.create(day=hour.replace(hour=0), **sums)
 
 
 @pytest.fixture
