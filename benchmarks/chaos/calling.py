@@ -30,6 +30,7 @@ class Received:
     how: How = "broken"
     status: int = 0
     code: str = ""
+    told: str = ""
     request: str = ""
     quantities: dict[str, int] = field(default_factory=dict)
     charge: int = -1
@@ -177,6 +178,7 @@ def _read_refusal(response: httpx.Response, received: Received) -> None:
     try:
         told = response.json()["error"]
         received.code, received.request = told["code"] or "", told.get("request_id", "")
+        received.told = told["message"]
     except (ValueError, KeyError, TypeError):
         received.code = response.text[:80]
 

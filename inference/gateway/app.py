@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import redis
+from django.db import InterfaceError, OperationalError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -129,6 +130,12 @@ async def _refuse_without_redis(request: Request, error: Exception) -> Response:
     return refusal(ServiceUnavailable(reason=reason, retry_after=FULL_SECONDS))
 
 
+async def _refuse_without_postgres(_: Request, error: Exception) -> Response:
+    # Only what is not cached asks Postgres, and before anything is held.
+    log.warning("a call was refused: %s", " ".join(str(error).split()))
+    return refusal(ServiceUnavailable(reason="The service is restarting. Please try again.", retry_after=1))
+
+
 async def _drop(_: Request, __: Exception) -> Response:
     # Nobody reads this; 499 is what access logs conventionally say of clients that left.
     return Response(status_code=499)
@@ -151,5 +158,7 @@ _HANDLERS: Mapping[Any, Callable[[Request, Exception], Awaitable[Response]]] = {
     HTTPException: _refuse_http,
     ClientGone: _drop,
     redis.RedisError: _refuse_without_redis,
+    OperationalError: _refuse_without_postgres,
+    InterfaceError: _refuse_without_postgres,
     Exception: _apologise,
 }

@@ -50,7 +50,9 @@ class Call:
     # When its message was put in the queue last.
     sent: float = field(default_factory=time.monotonic)
     worker: str | None = None
+    # Somebody wants it stopped, and: its worker has been told.
     cancelled: bool = False
+    stop_asked: bool = False
     gone: bool = False
     ending: Ending | None = None
     failure: CallError | None = None

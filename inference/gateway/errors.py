@@ -179,6 +179,13 @@ class RunFailed(CallError):
     message = "{reason} You were not charged for this call."
 
 
+class Interrupted(RunFailed):
+    """The platform gave the call up, such as after a loss of Redis. Another try may do."""
+
+    status = 503
+    code = "interrupted"
+
+
 class RunRefused(CallError):
     """The model can never run this input, such as an image that is none. Nothing was charged."""
 

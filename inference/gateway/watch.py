@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from billing.credit import settlement
 from inference.gateway import ending
 from inference.gateway.call import Call
-from inference.gateway.errors import RunFailed, ServiceUnavailable, WorkerLost
+from inference.gateway.errors import Interrupted, RunFailed, ServiceUnavailable, WorkerLost
 from inference.protocol import (
     HOLD_LEASE_SECONDS,
     HOLD_RENEW_SECONDS,
@@ -66,7 +66,12 @@ class Watch:
             if call.worker is not None and not process.roster.is_alive(call.worker):
                 await ending.give_up(process, call, WorkerLost(retry_after=1))
             elif call.hold_lost:
-                await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
+                await ending.give_up(
+                    process, call, Interrupted(reason="The call was interrupted.", retry_after=1)
+                )
+            elif call.gone and not call.stop_asked:
+                # Its client left while Redis was away, or its worker has only just been named.
+                await ending.abandon(process, call)
         # First what keeps calls alive: a Redis that is full refuses what comes after.
         await self._see_to_leases(calls)
         await self._end_overdue(calls)
