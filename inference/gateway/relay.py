@@ -120,6 +120,9 @@ def end(call: Call, fields: dict[bytes, bytes]) -> None:
     if outcome == "gone":
         call.fail(Interrupted(reason="The call was given up before its answer came.", retry_after=1))
         return
+    if outcome == "cancelled" and call.revocation is not None:
+        call.fail(call.revocation)
+        return
     final = protocol.unpack(fields[b"p"]) if fields.get(b"p") else {}
     if outcome == "failed":
         failure = RunRefused if final.get("refused") else RunFailed

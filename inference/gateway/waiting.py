@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
-from inference.gateway.errors import CallError, Overloaded, ServiceUnavailable, TooMuchWaiting
+from inference.gateway.errors import (
+    CallError,
+    Overloaded,
+    ServiceUnavailable,
+    TooManyWaiting,
+    TooMuchWaiting,
+)
 from inference.protocol import PAYLOAD_SECONDS, payload_key, queue_name
 
 if TYPE_CHECKING:
@@ -19,6 +25,10 @@ if TYPE_CHECKING:
 
 # Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
 QUEUE_LIMIT = 1_000
+# Of these an organisation may take so many for each one that is still free, but always some: whoever floods a
+# version takes a third of its queue at most, and others find a place that is not far behind.
+SHARE_OF_FREE = 0.5
+SHARE_LEAST = 16
 # Payloads may be large, such as images: as many as that would not fit in Redis.
 QUEUE_BYTES = 256 * 2**20
 # Of one organisation, whose versions are many; and of all, who are many too.
@@ -33,21 +43,25 @@ RETRY_SECONDS = 2
 # refused, but seldom enough that hundreds of refusals cost little.
 # The payload is the first thing written: a Redis at its memory limit refuses that, and then nothing is.
 # KEYS: queue, payload key, hash. ARGV: payload, message or '', most calls, seconds, version, organisation,
-#       most bytes of the version, of the organisation, of all
+#       most bytes of the version, of the organisation, of all; share of the free places, and the least
 _ENTER = """
 local queue, payload, waiting = KEYS[1], KEYS[2], KEYS[3]
 local size, seconds = #ARGV[1], ARGV[4]
 local calls = redis.call("LLEN", queue)
 if calls >= tonumber(ARGV[3]) then return {0, calls, 0} end
 
-local sums = { "version:" .. ARGV[5], "organisation:" .. ARGV[6], "all" }
-local known = redis.call("HMGET", waiting, sums[1], sums[2], sums[3], "payloads", "due", "next")
+-- The last one counts calls: those of the organisation that wait for the version.
+local sums = { "version:" .. ARGV[5], "organisation:" .. ARGV[6], "all", "calls:" .. ARGV[5] .. ":" .. ARGV[6] }
+local known = redis.call("HMGET", waiting, sums[1], sums[2], sums[3], "payloads", "due", "next", sums[4])
 local bytes, payloads, due = {}, tonumber(known[4] or 0), tonumber(known[5] or 1000)
-for at, sum in ipairs(sums) do bytes[sum] = tonumber(known[at] or 0) end
+for at = 1, 3 do bytes[sums[at]] = tonumber(known[at] or 0) end
+bytes[sums[4]] = tonumber(known[7] or 0)
+local share = math.max(tonumber(ARGV[11]), (tonumber(ARGV[3]) - calls) * tonumber(ARGV[10]))
 
 local function find_full()
-    for at, sum in ipairs(sums) do
-        if (bytes[sum] or 0) + size > tonumber(ARGV[6 + at]) then return at end
+    if calls > 0 and (bytes[sums[4]] or 0) >= share then return 4 end
+    for at = 1, 3 do
+        if (bytes[sums[at]] or 0) + size > tonumber(ARGV[6 + at]) then return at end
     end
 end
 
@@ -69,6 +83,8 @@ local function count()
             for _, sum in ipairs({ "version:" .. version, "organisation:" .. organisation, "all" }) do
                 bytes[sum] = (bytes[sum] or 0) + size
             end
+            local own = "calls:" .. version .. ":" .. organisation
+            bytes[own] = (bytes[own] or 0) + 1
         end
     end
     for _, pair in ipairs({ { "due", 2 * payloads + 1000 }, { "next", now_ms() + math.max(100, payloads / 10) } }) do
@@ -100,7 +116,8 @@ end
 redis.call("SET", payload, ARGV[1], "EX", seconds)
 if anew then keep() end
 redis.call("HSET", waiting, payload, size .. " " .. ARGV[5] .. " " .. ARGV[6], "payloads", payloads + 1,
-    sums[1], (bytes[sums[1]] or 0) + size, sums[2], (bytes[sums[2]] or 0) + size, sums[3], (bytes[sums[3]] or 0) + size)
+    sums[1], (bytes[sums[1]] or 0) + size, sums[2], (bytes[sums[2]] or 0) + size, sums[3], (bytes[sums[3]] or 0) + size,
+    sums[4], (bytes[sums[4]] or 0) + 1)
 redis.call("EXPIRE", waiting, seconds)
 if ARGV[2] ~= "" then calls = redis.call("LPUSH", queue, ARGV[2]) end
 return {1, calls}
@@ -137,12 +154,23 @@ async def read_limits(client: "Redis") -> Limits:
 async def enter(run: Run, call: "Call", *, packed: bytes, most: Limits, message: bytes = b"") -> int:
     """Keep the payload, and put `message`, if any, in the version's queue; how many wait there now.
 
-    `run` executes one Redis command. Raises `Overloaded`, `TooMuchWaiting` or `ServiceUnavailable` if too many
+    `run` executes one Redis command. Raises `Overloaded`, `TooManyWaiting`, `TooMuchWaiting` or `ServiceUnavailable` if too many
     calls or too many bytes wait.
     """
     keys = (queue_name(call.version), payload_key(call.hex), WAITING)
     owners = (call.version, call.facts.organisation_id.hex)
-    command = (len(keys), *keys, packed, message, QUEUE_LIMIT, PAYLOAD_SECONDS, *owners, *astuple(most))
+    command = (
+        len(keys),
+        *keys,
+        packed,
+        message,
+        QUEUE_LIMIT,
+        PAYLOAD_SECONDS,
+        *owners,
+        *astuple(most),
+        SHARE_OF_FREE,
+        SHARE_LEAST,
+    )
     try:
         entered, calls, *full = await run("EVALSHA", _DIGEST, *command)
     except NoScriptError:
@@ -156,6 +184,8 @@ def _refusal(calls: int, *, full: int, most: Limits) -> CallError:
     words = f"{RETRY_SECONDS} s"
     if full == 2:
         return TooMuchWaiting(limit=most.organisation, retry_after=RETRY_SECONDS, retry_after_words=words)
+    if full == 4:
+        return TooManyWaiting(waiting=calls, retry_after=RETRY_SECONDS, retry_after_words=words)
     if full == 3:
         reason = "Too much waits here at the moment. Please try again shortly."
         return ServiceUnavailable(reason=reason, retry_after=RETRY_SECONDS)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from billing.credit import settlement
-from inference.gateway import ending
+from inference.gateway import ending, standing
 from inference.gateway.call import Call
 from inference.gateway.errors import Interrupted, RunFailed, ServiceUnavailable, WorkerLost
 from inference.protocol import (
@@ -69,12 +69,13 @@ class Watch:
                 await ending.give_up(
                     process, call, Interrupted(reason="The call was interrupted.", retry_after=1)
                 )
-            elif call.gone and not call.stop_asked:
-                # Its client left while Redis was away, or its worker has only just been named.
+            elif (call.gone or call.revocation) and not call.stop_asked:
+                # Redis was away when it should have been stopped, or its worker has only just been named.
                 await ending.abandon(process, call)
         # First what keeps calls alive: a Redis that is full refuses what comes after.
         await self._see_to_leases(calls)
         await self._end_overdue(calls)
+        await standing.stop_revoked(process, calls)
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         await self._see_to_cold(waiting)
         for call in waiting if lost else await self._find_lost(waiting):
