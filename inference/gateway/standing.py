@@ -7,6 +7,7 @@ changed since goes on under the terms that it was admitted with.
 
 import logging
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.db import InterfaceError, OperationalError
@@ -28,9 +29,7 @@ async def stop_revoked(process: "GatewayProcess", calls: Iterable[Call]) -> None
     for call in await _find_moved(process, calls):
         now = call.seen_epochs
         try:
-            reason = await process.identifier.in_thread(
-                lambda call=call: lookup.find_loss(call.caller, call.facts)
-            )
+            reason = await process.identifier.in_thread(partial(lookup.find_loss, call.caller, call.facts))
         except (OperationalError, InterfaceError) as error:
             log.warning("the right to a call could not be checked: %s", " ".join(str(error).split()))
             return
