@@ -4,12 +4,13 @@
 #   make test    the whole suite, on services that it starts itself (PYTEST_ARGS="tests/portal -x" narrows it)
 #   make lint    every check that needs no running system
 #   make bench   measure, with the peers in the same run
+#   make chaos   kill every process at random under load; nothing may be lost, doubled or overspent
 #   make lock    write the lock files from pyproject.toml
 #   make clean   remove what was built and installed; the state (var/) stays
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up test lint bench lock clean install chromium
+.PHONY: help up test lint bench chaos lock clean install chromium
 
 VENV := .venv
 PYTHON_IN_VENV := $(VENV)/bin/python
@@ -54,6 +55,10 @@ lint: $(INSTALLED_DEV) $(BUILT)
 
 bench: $(INSTALLED_DEV)
 	$(PYTHON_IN_VENV) -m benchmarks
+
+# CHAOS_ARGS="--minutes 30 --seed 7 --kills 400" for a longer storm.
+chaos: $(INSTALLED_DEV) $(BUILT)
+	$(PYTHON_IN_VENV) -m benchmarks.chaos $(CHAOS_ARGS)
 
 install: $(INSTALLED_DEV)
 

@@ -9,7 +9,10 @@ import traceback
 from benchmarks import publishing
 
 # Each is a module whose `run(quick)` answers rows of `benchmarks.results`.
-GROUPS = ("engine", "batch", "cold", "gateway", "path", "meter", "pages", "overload")
+GROUPS = (
+    "engine", "batch", "cold", "gateway", "path", "meter", "pages", "bursts", "revocation", "overload",
+    "soak",
+)  # fmt: skip
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ from benchmarks.processes import Target, free_port, processor_seconds, running
 from benchmarks.results import at_most, row, times
 from benchmarks.site import Shop
 
-COMMAND = "python -m benchmarks.gateway"
+COMMAND = "make bench ONLY=gateway"
 CONCURRENCY = 64
 SHAPES = ("whole", "streamed")
 PROMPT = "Say hello to the world, please."

@@ -20,7 +20,7 @@ from benchmarks.results import at_least, row
 from benchmarks.scale.home import World, opened
 from benchmarks.scale.size import FULL, QUICK
 
-COMMAND = "python -m benchmarks --only meter"
+COMMAND = "make bench ONLY=meter"
 GOAL = 40_000
 # Charges in micro-minor units; the first is the number of events.
 _BOOKS = """

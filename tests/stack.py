@@ -114,7 +114,7 @@ class Stack:
         self.home.mkdir(parents=True, exist_ok=True)
         with (self.home / "up.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "portal.up"], cwd=ROOT, env=self._environment(), stdout=log, stderr=log,
+                [sys.executable, "-m", "portal.up"], cwd=ROOT, env=self.surroundings, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self.await_ready()
@@ -145,7 +145,7 @@ class Stack:
         done = subprocess.run(
             command,
             cwd=ROOT,
-            env=self._environment(),
+            env=self.surroundings,
             capture_output=True,
             text=True,
             timeout=180,
@@ -166,7 +166,9 @@ class Stack:
         assert "sessionid" in web.cookies, answer.text
         return Person(self, email, web)
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def surroundings(self) -> dict[str, str]:
+        """The environment of its processes."""
         inherited = {
             name: value
             for name, value in os.environ.items()

@@ -3,13 +3,16 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from billing.credit.admission import Admitted
 from billing.credit.facts import CallFacts
 from inference.gateway.errors import CallError
 from portal.kit import ids
+
+if TYPE_CHECKING:
+    from inference.gateway.lookup import Caller
 
 # Unread answer that a call may pile up for a client that does not read, in bytes, roughly.
 BACKLOG_BYTES = 8 * 2**20
@@ -54,14 +57,21 @@ class Call:
     version: str
     facts: CallFacts
     admitted: Admitted
+    caller: "Caller"
     born: float = field(default_factory=time.monotonic)
     worker: str | None = None
     # Of a remote version; the calls of all others are carried by a worker.
     run: Run | None = None
+    # Somebody wants it stopped, and: its worker has been told.
     cancelled: bool = False
+    stop_asked: bool = False
     gone: bool = False
     ending: Ending | None = None
     failure: CallError | None = None
+    # Why the right to it has ended while it ran, and the epochs with which it was last found in order.
+    revocation: CallError | None = None
+    epochs: tuple[tuple[str, int], ...] = ()
+    seen_epochs: tuple[tuple[str, int], ...] = ()
     chunks_seen: int = 0
     overdue: int = 0
     attached: bool = False
@@ -78,6 +88,7 @@ class Call:
     def __post_init__(self) -> None:
         self.hex = self.id.hex
         self.code = ids.encode(self.id)
+        self.epochs = self.facts.epochs
 
     @property
     def public_id(self) -> str:

@@ -101,7 +101,7 @@ async def _admit(
         facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
         hold_seconds=HOLD_LEASE_SECONDS,
     )  # fmt: skip
-    return Call(id=request_id, version=route.version, facts=facts, admitted=admitted)
+    return Call(id=request_id, version=route.version, facts=facts, admitted=admitted, caller=route.caller)
 
 
 async def _relay(process: "GatewayProcess", route: Route, work: RemoteWork, *, endpoint: str) -> Call:

@@ -74,6 +74,20 @@ async def abandon(process: "GatewayProcess", call: Call) -> None:
     await process.relay.cancel(call)
 
 
+async def revoke(process: "GatewayProcess", call: Call, why: CallError) -> None:
+    """The right to the call has ended: stop it, and tell its caller."""
+    call.revocation = why
+    if call.run is not None:
+        call.run.leave()
+        return
+    if call.worker is None and await process.dispatcher.withdraw(call):
+        await _finish(process, call, outcome="cancelled", reason="revoked")
+        process.relay.calls.pop(call.hex, None)
+        call.fail(why)
+        return
+    await process.relay.cancel(call)
+
+
 async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: str) -> None:
     """Stop a call that another web process waits for: before it has begun by ending it, after that by asking
     every worker, of which all but one ignore it.

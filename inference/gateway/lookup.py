@@ -16,8 +16,9 @@ from marketplace import endpoints, entitlement, weights
 from marketplace.errors import NotSubscribed
 from marketplace.models import Listing, Subscription, Task, Version
 from portal.accounts import api_keys, membership, playground
-from portal.accounts.models import Scope
+from portal.accounts.models import ApiKey, Scope
 from portal.kit import epochs
+from portal.kit.errors import PortalError
 from portal.kit.secrets import Unreadable
 
 log = logging.getLogger(__name__)
@@ -131,6 +132,21 @@ def _require_member(caller: Caller, path: str) -> None:
     """A page's pass dies with the membership that it was issued for; the role's epoch is the organisation's."""
     if caller.user_id and not membership.allows(caller.user_id, caller.organisation_id, "use"):
         raise NotSubscribed(listing=path)
+
+
+def find_loss(caller: Caller, facts: CallFacts) -> str | None:
+    """What has been taken from a call that was admitted with these facts, in a sentence; None if nothing has."""
+    if facts.key_id is not None:
+        key = ApiKey.objects.filter(pk=facts.key_id).first()
+        if key is None or not key.is_live:
+            return "Its API key was revoked."
+    listing = Listing.objects.select_related("organisation").get(pk=facts.listing_id)
+    try:
+        _require_member(caller, listing.path)
+        entitlement.find(facts.organisation_id, listing)
+    except PortalError as refusal:
+        return str(refusal)
+    return None
 
 
 def split_name(model: str) -> tuple[str, int | None]:

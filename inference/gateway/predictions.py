@@ -108,7 +108,7 @@ async def _follow(
         _complete(record, call, call.ending, single=single)
     else:
         record.status, record.error = "failed", str(call.failure)
-    await records.keep(record)
+    await records.keep_surely(record)
     finished.set()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -20,11 +21,14 @@ from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
 from portal.kit import ids
 from portal.kit import redis as redis_kit
+from portal.kit.redis import is_passing
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from billing.credit.facts import CallFacts
+
+log = logging.getLogger(__name__)
 
 # How long a stopping process waits for the ends of calls whose clients have gone.
 LINGER_SECONDS = 10.0
@@ -80,7 +84,16 @@ class GatewayProcess:
         """Run something that no request waits for; it is held here until it is done."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._let_go)
+
+    def _let_go(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and is_passing(error):
+            # Holds that it would have given back lapse, and the watch stops runs that nobody waits for.
+            log.warning("the end of a call waits for Redis: %s", error)
+        elif error is not None:
+            log.error("work that no request waits for failed", exc_info=error)
 
     async def _end_tasks(self) -> None:
         # Before Python 3.12 `asyncio.wait_for`, in which the Redis client writes, loses a cancellation that

@@ -1,18 +1,22 @@
 """Predictions as they stand, kept in Redis for minutes: results are in no database row."""
 
+import asyncio
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import redis
+
 from inference import protocol
 from inference.gateway.call import Call
 from portal.kit import clock, ids
-from portal.kit.redis import EVEN_IF_FULL
+from portal.kit.redis import EVEN_IF_FULL, is_passing
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 RESULT_SECONDS = 900
+KEEP_AGAIN_SECONDS = 0.5
 # Its call has been admitted, so the answer has to be kept even where Redis is full.
 _KEEP = f"{EVEN_IF_FULL} redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
 _OVER = frozenset({"succeeded", "failed", "canceled"})
@@ -61,6 +65,16 @@ class Records:
 
     async def keep(self, record: Record) -> None:
         await self._client.eval(_KEEP, 1, _key(record.request), protocol.pack(asdict(record)), RESULT_SECONDS)
+
+    async def keep_surely(self, record: Record) -> None:
+        """The same, however long Redis is away: what the call came to has been charged."""
+        while True:
+            try:
+                return await self.keep(record)
+            except redis.RedisError as error:
+                if not is_passing(error):
+                    raise
+            await asyncio.sleep(KEEP_AGAIN_SECONDS)
 
     async def find(self, request: str) -> Record | None:
         """The record, or None once it has expired. A dead web process leaves a failed one."""

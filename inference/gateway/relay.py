@@ -10,7 +10,7 @@ import redis
 from inference import protocol
 from inference.gateway import control
 from inference.gateway.call import BACKLOG_BYTES, Call, Ending
-from inference.gateway.errors import RunFailed, RunRefused
+from inference.gateway.errors import Interrupted, RunFailed, RunRefused
 from portal.kit import redis as redis_kit
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Relay:
         call.cancelled = True
         if call.worker is not None and not call.is_over:
             await control.ask_to_stop(self._client, call.hex, worker=call.worker)
+            call.stop_asked = True
 
     async def _read_once(self) -> None:
         answer: Any = await self._reading_client.xread(
@@ -117,7 +118,10 @@ def end(call: Call, fields: dict[bytes, bytes]) -> None:
     """Complete a call with the final that the finish script wrote."""
     outcome = fields[b"o"].decode()
     if outcome == "gone":
-        call.fail(RunFailed(reason="The call was given up before its answer came."))
+        call.fail(Interrupted(reason="The call was given up before its answer came.", retry_after=1))
+        return
+    if outcome == "cancelled" and call.revocation is not None:
+        call.fail(call.revocation)
         return
     final = protocol.unpack(fields[b"p"]) if fields.get(b"p") else {}
     if outcome == "failed":

@@ -6,9 +6,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from billing.credit import settlement
-from inference.gateway import ending
+from inference.gateway import ending, standing
 from inference.gateway.call import Call
-from inference.gateway.errors import RunFailed, ServiceUnavailable, WorkerLost
+from inference.gateway.errors import Interrupted, RunFailed, ServiceUnavailable, WorkerLost
 from inference.protocol import (
     HOLD_LEASE_SECONDS,
     HOLD_RENEW_SECONDS,
@@ -66,11 +66,17 @@ class Watch:
             if call.worker is not None and not process.roster.is_alive(call.worker):
                 await ending.give_up(process, call, WorkerLost(retry_after=1))
             elif call.hold_lost:
-                await ending.give_up(process, call, RunFailed(reason="The call was interrupted."))
+                await ending.give_up(
+                    process, call, Interrupted(reason="The call was interrupted.", retry_after=1)
+                )
+            elif (call.gone or call.revocation) and not call.stop_asked:
+                # Redis was away when it should have been stopped, or its worker has only just been named.
+                await ending.abandon(process, call)
         # First what keeps calls alive: a Redis that is full refuses what comes after.
         await self._see_to_leases([*calls, *process.upstreams.calls.values()])
         process.upstreams.stop_lost()
         await self._end_overdue(calls)
+        await standing.stop_revoked(process, [*calls, *process.upstreams.calls.values()])
         waiting = [call for call in calls if call.worker is None and not call.is_over]
         await self._see_to_cold(waiting)
         await self._send_again(waiting if lost else self._late(waiting))

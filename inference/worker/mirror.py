@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import redis
-from django.db import DatabaseError, connection
+from django.db import Error, connection
 from django.db.models import F
 
 from inference import models
@@ -19,6 +19,7 @@ from portal.kit import clock
 log = logging.getLogger(__name__)
 
 SEEN_SECONDS = 10.0
+AGAIN_SECONDS = 1.0
 STALE_SECONDS = 60.0
 
 
@@ -36,8 +37,6 @@ class Mirror:
         self._thread = threading.Thread(target=self._write_on, name="mirror", daemon=True)
 
     def start(self) -> None:
-        self._worker.save(force_insert=True)
-        connection.close()
         self._thread.start()
 
     def note(self, replica: Replica) -> None:
@@ -56,22 +55,31 @@ class Mirror:
 
     def _write_on(self) -> None:
         while not self._ended:
-            self._soon.wait(SEEN_SECONDS)
-            self._soon.clear()
             try:
                 self._write()
-            except DatabaseError as error:
+            except Error as error:
                 log.warning("the record of this worker waits for Postgres: %s", error)
                 connection.close()
+            self._soon.wait(AGAIN_SECONDS if self._worker._state.adding else SEEN_SECONDS)
+            self._soon.clear()
+        self._write_last()
+
+    def _write_last(self) -> None:
+        try:
+            self._write()
+        except Error as error:
+            log.warning("the record of this worker stays open: %s", error)
         connection.close()
 
     def _write(self) -> None:
         with self._lock:
             changed, self._changed = self._changed, {}
         try:
+            if self._worker._state.adding:
+                self._worker.save(force_insert=True)
             for replica in changed.values():
                 _save(replica, worker=self._worker)
-        except DatabaseError:
+        except Error:
             with self._lock:
                 self._changed = {**changed, **self._changed}
             raise

@@ -22,6 +22,7 @@ from billing.credit import scripting, settlement
 from inference import protocol
 from inference.engines.base import Chunk
 from inference.worker.calls import Call, Calls
+from inference.worker.journal import open_journal
 from portal.kit.redis import EVEN_IF_FULL, is_passing
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Replies:
         self._client = client
         self._calls = calls
         self._worker_id = worker_id
+        self._journal = open_journal()
         self._steps: queue.SimpleQueue[list[Written] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write_all, name="replies", daemon=True)
         self._pause = threading.Event()
@@ -95,6 +97,7 @@ class Replies:
         if call is None:
             return None
         call.chunks += 1
+        self._journal.note(request_id, chunk)
         return Written(call, call.chunks - 1, chunk)
 
     def hand_over(self, step: list[Written]) -> None:

@@ -1,14 +1,21 @@
 """Render refusals as pages where a browser asked."""
 
+import sys
 from typing import Any
 
+import redis
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponse
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
+from django.utils.translation import gettext
+from django.views.defaults import server_error
 
 from portal.kit.errors import PortalError
 
+_AWAY = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 _FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
 
@@ -35,3 +42,23 @@ class ErrorPagesMiddleware(MiddlewareMixin):
         if not isinstance(error, PortalError):
             return None
         return render(request, "errors/refusal.html", {"error": error}, status=error.status)
+
+
+def answer_failure(request: HttpRequest) -> HttpResponse:
+    """Django's handler of what no one has caught. A database or Redis that is away for a moment is no error of
+    ours to apologise for: 503, and when to come back.
+    """
+    error = sys.exc_info()[1]
+    if not isinstance(error, _AWAY):
+        return server_error(request)
+    if request.path_info.startswith("/api/"):
+        told = {
+            "code": "service_unavailable",
+            "message": gettext("The service is restarting. Try again in a moment."),
+        }
+        answer: HttpResponse = JsonResponse({"error": told}, status=503)
+    else:
+        # Without the request, whose context would ask the database again.
+        answer = HttpResponse(render_to_string("errors/503.html"), status=503)
+    answer["Retry-After"] = "2"
+    return answer

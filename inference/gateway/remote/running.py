@@ -158,7 +158,7 @@ class Run:
                 self._work.worst, usual_input=self._work.usual_input
             )
         await self._settle("cancelled", quantities, "cancelled", is_estimated=is_estimated)
-        self._call.fail(ServiceUnavailable(reason="The call was cancelled."))
+        self._call.fail(self._call.revocation or ServiceUnavailable(reason="The call was cancelled."))
 
     async def _fail(self, failure: CallError, reason: str) -> None:
         if await self._settle("failed", {}, reason, is_estimated=False) is not None:

@@ -3,6 +3,7 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,13 +17,26 @@ from benchmarks.stand_in import _request_in
 from billing.credit import keys
 from inference import protocol
 from inference.gateway import waiting, watch
+from marketplace import subscribing
+from portal.accounts import api_keys
 from portal.kit import ids, redis
+from tests.conftest import make_user
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, Clients, Offers, Workers, usage_events
 
 
 def holds() -> int:
     return int(redis.client().zcard(keys.HOLDS))
+
+
+def subscribe_another(offer: Offer) -> Offer:
+    """The same version, bought by somebody else on the same plan."""
+    buyer = make_user("another")
+    subscription = subscribing.subscribe(
+        buyer.personal_organisation, offer.subscription.plan_version.plan, by=buyer, spend_cap=10**12
+    )
+    key, text = api_keys.issue(buyer.personal_organisation, by=buyer, name="test", scopes=["inference"])
+    return replace(offer, subscription=subscription, key=key, key_text=text, buyer=buyer)
 
 
 def ask(client: openai.OpenAI, offer: Offer, **more: Any) -> Any:
@@ -322,3 +336,27 @@ def test_sixty_four_streams_at_once_are_all_right_and_all_recorded(
     assert len(events) == 64
     assert sum(cost for _, cost in answers) == sum(int(event[b"c"]) for event in events) > 0
     assert holds() == 0
+
+
+def test_who_floods_a_queue_leaves_places_to_others(
+    offer: Offers, client: Clients, worker: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "QUEUE_LIMIT", 9)
+    monkeypatch.setattr(waiting, "SHARE_LEAST", 1)
+    flooder = offer()
+    worker(flooder, loading=True)
+    quiet = subscribe_another(flooder)
+    flooding, resting = client(flooder), client(quiet)
+    with ThreadPoolExecutor() as threads:
+        refusals = []
+        for _ in range(9):
+            threads.submit(ask, flooding, flooder)
+            time.sleep(0.1)
+        await_that(lambda: holds() == 3)
+        with pytest.raises(openai.RateLimitError) as refused:
+            ask(flooding, flooder)
+        refusals.append(refused.value)
+        threads.submit(ask, resting, quiet)
+        await_that(lambda: holds() == 4)
+        redis.client().set(protocol.load_error_key(flooder.version.pk.hex), "enough", ex=60)
+    assert [int(each.response.headers["retry-after"]) for each in refusals] == [waiting.RETRY_SECONDS]

@@ -9,10 +9,12 @@ import pytest
 
 from benchmarks.stand_in import StandIn
 from inference import protocol
+from inference.gateway.records import Records
 from portal.accounts import api_keys
 from portal.kit import redis
 from tests.conftest import Cast
 from tests.inference.gateway.conftest import Offer, await_that
+from tests.inference.gateway.test_absent_services import lose_once
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -152,3 +154,14 @@ def test_wrong_inputs_are_named(
     worker(digits, pieces=[""])
     answer = call("POST", "/predictions", json={"model": digits.name, "input": wrong})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), answer.text
+
+
+def test_the_end_of_a_prediction_is_kept_though_redis_was_away(
+    digits: Offer, call: Http, worker: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hands = worker(digits, pieces=None, output=labelled)
+    made = call("POST", "/predictions", json={"model": digits.name, "input": image_input()})
+    await_that(lambda: hands.open_calls)
+    lose_once(monkeypatch, Records, "keep")
+    hands.finish(next(iter(hands.open_calls)))
+    await_that(lambda: call("GET", f"/predictions/{made.json()['id']}").json()["status"] == "succeeded")

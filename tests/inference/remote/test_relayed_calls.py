@@ -14,6 +14,7 @@ import openai
 import pytest
 
 from billing.credit import keys
+from portal.accounts import api_keys
 from portal.kit import redis
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, usage_events
@@ -283,6 +284,25 @@ def test_a_client_that_leaves_a_stream_hangs_up_on_the_server_and_pays_what_was_
     assert speaker.asked[0].left.wait(5)
     found = only_event()
     assert (found[b"o"], units(found)["output_tokens"], is_estimated(found)) == (b"cancelled", 2, True)
+    assert int(found[b"c"]) > 0
+
+
+def test_a_revoked_key_stops_a_stream_and_hangs_up_on_the_server(
+    remote: Remotes, client: Clients, speaker: Speaker
+) -> None:
+    far = remote()
+    speaker.gate, speaker.free_pieces = threading.Event(), 2
+    stream = ask(client(far), far, stream=True)
+    text = ""
+    while text != "Hello, ":
+        text += next(iter(stream)).choices[0].delta.content or ""
+    api_keys.revoke(far.buyer.personal_organisation, by=far.buyer, key_id=far.key.pk)
+    with pytest.raises(openai.APIError, match="was stopped") as stopped:
+        list(stream)
+    assert stopped.value.code == "access_revoked"
+    assert speaker.asked[0].left.wait(5)
+    found = only_event()
+    assert (found[b"o"], units(found)["output_tokens"]) == (b"cancelled", 2)
     assert int(found[b"c"]) > 0
 
 

@@ -1,0 +1,1 @@
+"""Kill every process of the running system at random moments under load, and check that the books agree."""
