@@ -9,7 +9,6 @@ from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.parsers import JSONParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
 
 from portal.kit.errors import PortalError
 
@@ -23,6 +22,10 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
             if isinstance(value, str | int | list | dict | None)
         }
         return Response({"error": {"code": error.code, "message": str(error), **facts}}, status=error.status)
+    # Not above: the settings name this module, and the views read them as they are imported. Which of the two
+    # comes first is chance, as Django runs its checks in no order.
+    from rest_framework.views import exception_handler
+
     response = exception_handler(error, context)
     if response is not None:
         code = getattr(error, "default_code", "error")
