@@ -25,6 +25,10 @@ def handle_exception(error: Exception, context: dict[str, Any]) -> Response | No
             if isinstance(value, str | int | list | dict | None)
         }
         return Response({"error": {"code": error.code, "message": str(error), **facts}}, status=error.status)
+    # Not above: the settings name this module, and the views read them as they are imported. Which of the two
+    # comes first is chance, as Django runs its checks in no order.
+    from rest_framework.views import exception_handler
+
     response = exception_handler(error, context)
     if response is not None:
         code = getattr(error, "default_code", "error")
