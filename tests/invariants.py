@@ -8,6 +8,7 @@ Numbers are those of the research: G for its list on gateways, B for the one on 
 from dataclasses import dataclass
 
 BILLING, GATEWAY = "tests/billing/test_invariants.py", "tests/inference/gateway/test_invariants.py"
+REMOTE, BUDGETS = "tests/inference/remote/test_relayed_calls.py", "tests/billing/test_budgets.py"
 MACHINE = "tests/billing/test_credit_machine.py::test_credit_follows_the_model_in_any_order"
 
 
@@ -30,13 +31,22 @@ INVARIANTS = (
         "G2", "A stream costs what the same call costs whole; without a price there is no call.",
         (
             f"{GATEWAY}::test_a_stream_costs_what_the_same_call_costs_whole",
+            f"{REMOTE}::test_a_stream_costs_what_the_whole_answer_costs",
             "tests/inference/gateway/test_identity.py::test_without_a_subscription_there_is_no_call",
+        ),
+    ),
+    Invariant(
+        "G3", "No count is not a count of zero, and what we counted ourselves says so.",
+        (
+            f"{REMOTE}::test_a_reported_zero_is_a_zero",
+            f"{REMOTE}::test_usage_that_is_not_reported_is_estimated_and_says_so",
         ),
     ),
     Invariant(
         "G4", "Billed output is what was made before an abort, and the words of an error are none.",
         (
             f"{GATEWAY}::test_billed_output_is_what_was_made_and_an_error_is_never_billed",
+            f"{REMOTE}::test_an_error_in_mid_stream_is_worded_by_us_and_costs_nothing",
             "tests/inference/engines/text/test_lifecycle.py"
             "::test_cancelling_a_running_request_charges_what_was_generated",
         ),
@@ -50,12 +60,20 @@ INVARIANTS = (
         (
             "tests/billing/test_admission.py::test_fifty_at_once_against_an_allowance_for_ten_admit_ten",
             "tests/billing/test_admission.py::test_a_burst_through_two_web_processes_admits_ten",
+            "tests/chaos/test_bursts.py::test_fifty_calls_at_once_spend_an_allowance_for_ten_exactly",
         ),
     ),
     Invariant("G7", "Counters are what the ledger says plus live holds, after any interleaving.", (MACHINE,)),
     Invariant(
         "G8", "A balance never goes below zero, whoever races whom.",
         (MACHINE, "tests/billing/test_admission.py::test_fifty_at_once_against_an_allowance_for_ten_admit_ten"),
+    ),
+    Invariant(
+        "G9", "Wealth opens no way around a limit: a key's budget binds whatever its organisation may spend.",
+        (
+            f"{BUDGETS}::test_the_spend_cap_and_the_budget_bind_independently",
+            f"{BUDGETS}::test_fifty_at_once_under_two_subscriptions_spend_one_budget",
+        ),
     ),
     Invariant(
         "G10", "Every route that reaches a worker shares one admission.",
@@ -105,6 +123,14 @@ INVARIANTS = (
         ),
     ),
     Invariant(
+        "G18", "Who has the final chunk is on record, however a process is ended.",
+        (
+            "tests/chaos/test_storm.py"
+            "::test_no_process_can_be_killed_at_a_moment_that_loses_or_doubles_usage",
+            "tests/inference/worker/test_several_workers.py::test_sigterm_drops_no_call",
+        ),
+    ),
+    Invariant(
         "G19", "Too few database connections are 503, never an authentication error.",
         (f"{GATEWAY}::test_a_database_without_room_is_never_an_auth_error",),
     ),
@@ -114,6 +140,7 @@ INVARIANTS = (
             "tests/inference/gateway/test_identity.py::test_what_is_forgotten_during_a_lookup_is_not_remembered",
             "tests/inference/gateway/test_identity.py::test_what_ends_stops_the_next_call",
             "tests/journeys/test_openai_client.py::test_a_revoked_key_stops_at_once",
+            "tests/inference/gateway/test_revoking.py::test_a_running_stream_ends_with_what_was_revoked",
         ),
     ),
     Invariant(
@@ -128,11 +155,16 @@ INVARIANTS = (
         (
             "tests/billing/test_periods.py::test_every_moment_lies_in_its_own_period",
             "tests/billing/test_admission.py::test_a_period_that_is_over_admits_nothing",
+            f"{BUDGETS}::test_a_window_is_a_function_of_time",
         ),
     ),
     Invariant(
         "G23", "Pages ask a constant number of queries, whatever there is.",
         ("tests/billing/test_api.py::test_query_counts_stay_constant",),
+    ),
+    Invariant(
+        "G24", "Memory, keys and streams do not grow with the calls that were served.",
+        (f"{GATEWAY}::test_what_calls_leave_behind_does_not_grow",),
     ),
     Invariant(
         "G25", "The worker counts; what a client asks to be told changes nothing.",

@@ -15,9 +15,6 @@ from portal.kit.errors import PortalError
 
 def handle_exception(error: Exception, context: dict[str, Any]) -> Response | None:
     """Every refusal in one shape: `{"error": {"code", "message", ...facts}}`."""
-    # Not above: the views look this module's classes up as they are imported, so who came here first would fail.
-    from rest_framework.views import exception_handler
-
     if isinstance(error, PortalError):
         facts = {
             name: value

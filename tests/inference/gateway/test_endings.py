@@ -342,7 +342,6 @@ def test_who_floods_a_queue_leaves_places_to_others(
     offer: Offers, client: Clients, worker: Workers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "QUEUE_LIMIT", 9)
-    monkeypatch.setattr(waiting, "SHARE_LEAST", 1)
     flooder = offer()
     worker(flooder, loading=True)
     quiet = subscribe_another(flooder)
@@ -352,11 +351,11 @@ def test_who_floods_a_queue_leaves_places_to_others(
         for _ in range(9):
             threads.submit(ask, flooding, flooder)
             time.sleep(0.1)
-        await_that(lambda: holds() == 3)
+        await_that(lambda: holds() == 5)
         with pytest.raises(openai.RateLimitError) as refused:
             ask(flooding, flooder)
         refusals.append(refused.value)
         threads.submit(ask, resting, quiet)
-        await_that(lambda: holds() == 4)
+        await_that(lambda: holds() == 6)
         redis.client().set(protocol.load_error_key(flooder.version.pk.hex), "enough", ex=60)
     assert [int(each.response.headers["retry-after"]) for each in refusals] == [waiting.RETRY_SECONDS]
