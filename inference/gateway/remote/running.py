@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import redis
+from django.db import InterfaceError, OperationalError
 
-from billing.credit import settlement
+from billing.credit import settled, settlement
 from inference.gateway.call import Call, Ending
 from inference.gateway.errors import CallError, RunFailed, ServiceUnavailable
 from inference.gateway.remote import answers
@@ -178,21 +179,31 @@ class Run:
         )  # fmt: skip
         if is_estimated:
             facts["estimated"] = True
-        until = time.monotonic() + SETTLE_SECONDS
+        until, is_sure = time.monotonic() + SETTLE_SECONDS, True
         while True:
             try:
                 charge, recorded = await settlement.finish(
                     self._commands, request_id=self._call.id, outcome=outcome, quantities=quantities, reply=None,
                     final=b"", facts_extra=facts,
                 )  # fmt: skip
-            except redis.RedisError as error:
-                if not is_passing(error) or time.monotonic() > until:
+                if recorded == b"gone" and not is_sure:
+                    charge, recorded = await self._look_up()
+            except (redis.RedisError, InterfaceError, OperationalError) as error:
+                if (
+                    isinstance(error, redis.RedisError) and not is_passing(error)
+                ) or time.monotonic() > until:
                     log.warning("a relayed call could not be recorded: %s", error)
                     self._call.fail(RunFailed(reason="The end of the call could not be recorded."))
                     return None
+                # It may have been carried out all the same, and its answer lost.
+                is_sure = False
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 return int(charge), bytes(recorded)
+
+    async def _look_up(self) -> tuple[int, bytes]:
+        found = await settled.find(self._commands.run, self._call.id)
+        return (0, b"gone") if found is None or found[1] == b"failed" else found
 
 
 def _new_exchange(work: RemoteWork) -> Exchange:
