@@ -110,7 +110,7 @@ async def _relay(process: "GatewayProcess", route: Route, work: RemoteWork, *, e
     try:
         call = await _admit(process, route, work, endpoint=endpoint, streamed=work.streamed)
     except BaseException:
-        upstream.leave()
+        upstream.leave(route.facts.organisation_id.hex)
         raise
     process.upstreams.start(call, work, upstream)
     return call

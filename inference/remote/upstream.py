@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 from inference.remote import dialling
@@ -15,6 +15,9 @@ from portal.kit.outbound import Outbound
 # Below the five seconds after which common servers hang up.
 IDLE_SECONDS = 4.0
 MOST_IDLE = 256
+# An organisation may hold so many slots for each that is free: alone it gets seven eighths of them, and whoever
+# else comes finds one.
+SHARE_OF_FREE = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,7 @@ class Upstream:
         self.circuit = Circuit()
         self.in_flight: set[Exchange] = set()
         self.taken = 0
+        self._takers: Counter[str] = Counter()
         self.used_at = time.monotonic()
         self._destination = dialling.destination_of(facts.base_url)
         self._outbound = outbound
@@ -44,9 +48,12 @@ class Upstream:
         self._again: set[asyncio.Task[None]] = set()
         self._tail = self._write_tail()
 
-    def enter(self) -> None:
-        """Take a slot; `leave` gives it back. Raises `UpstreamFault` if it is full or resting."""
-        if self.taken >= self.facts.concurrency:
+    def enter(self, organisation: str) -> None:
+        """Take a slot; `leave` gives it back. Raises `UpstreamFault` if it is full, resting, or if the
+        organisation has its share.
+        """
+        free = self.facts.concurrency - self.taken
+        if self._takers[organisation] >= SHARE_OF_FREE * free:
             detail = "As many calls as the endpoint takes are under way."
             raise UpstreamFault("overloaded", detail, retry_after=1.0)
         if not self.circuit.enter():
@@ -55,11 +62,15 @@ class Upstream:
                 "overloaded", "The server has failed too often and is left alone.", retry_after=rest
             )
         self.taken += 1
+        self._takers[organisation] += 1
         self.used_at = time.monotonic()
 
-    def leave(self) -> None:
+    def leave(self, organisation: str) -> None:
         """Give a slot back."""
         self.taken -= 1
+        self._takers[organisation] -= 1
+        if not self._takers[organisation]:
+            del self._takers[organisation]
         self.circuit.leave()
 
     def note(self, fault: UpstreamFault | None) -> None:

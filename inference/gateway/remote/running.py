@@ -78,7 +78,7 @@ class Run:
             fault = UpstreamFault("broken", "The answer could not be read.")
         finally:
             self._upstream.release(self._exchange)
-            self._upstream.leave()
+            self._upstream.leave(self._call.facts.organisation_id.hex)
         await self._end(fault, finish_reason=finish_reason, output=output)
 
     async def _relay(self) -> tuple[str, Any]:

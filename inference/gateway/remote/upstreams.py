@@ -47,7 +47,7 @@ class Upstreams:
         assert route.endpoint is not None
         upstream = self._find(route.endpoint)
         try:
-            upstream.enter()
+            upstream.enter(route.facts.organisation_id.hex)
         except UpstreamFault as fault:
             raise explain(fault) from None
         return upstream

@@ -8,6 +8,9 @@ import openai
 import pytest
 
 from inference.remote.circuit import FAILURES_ALLOWED, FIRST_REST_SECONDS, LONGEST_REST_SECONDS, Circuit
+from inference.remote.faults import UpstreamFault
+from inference.remote.upstream import EndpointFacts, Upstream
+from portal.kit import outbound
 from tests.inference.gateway.test_calls import usage_events
 from tests.inference.remote.conftest import Remotes
 from tests.inference.remote.speaker import Asked, Speaker, send_json
@@ -108,3 +111,28 @@ def test_no_more_calls_reach_a_server_at_once_than_it_takes(
     speaker.gate.set()
     assert len(list(stream)) > 1
     assert ask(stock, far).choices[0].message.content == "Hello, world"
+
+
+def test_a_flood_leaves_slots_of_a_server_to_others() -> None:
+    facts = EndpointFacts(
+        version="0" * 32,
+        base_url="https://example.com/v1",
+        model="up",
+        max_output_tokens=8,
+        concurrency=64,
+        key="",
+    )
+    upstream = Upstream(facts, outbound.read({}))
+    for _ in range(56):
+        upstream.enter("flood")
+    with pytest.raises(UpstreamFault):
+        upstream.enter("flood")
+    for organisation in ("quiet", "other", "third"):
+        upstream.enter(organisation)
+    upstream.leave("flood")
+    with pytest.raises(UpstreamFault):
+        upstream.enter("flood")
+    for organisation in ["flood"] * 55 + ["quiet", "other", "third"]:
+        upstream.leave(organisation)
+    assert upstream.taken == 0
+    upstream.enter("flood")
