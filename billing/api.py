@@ -1,6 +1,7 @@
 """The control API of the books: usage, requests, the draft invoice and earnings of the acting organisation."""
 
 from typing import Any
+from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -9,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from billing import earnings, invoicing, usage
+from billing import budgets, earnings, invoicing, usage
 from billing.models import UsageEvent
 from billing.serializers import (
     DraftInvoiceSerializer,
@@ -17,14 +18,16 @@ from billing.serializers import (
     RangeSerializer,
     RequestQuerySerializer,
     RequestSerializer,
+    StandingSerializer,
     UsageQuerySerializer,
     UsageSerializer,
 )
 from portal.accounts import membership
 from portal.accounts.auth import acting_organisation
-from portal.accounts.models import Organisation, User
+from portal.accounts.models import ApiKey, Organisation, User
 from portal.kit import clock
 from portal.kit.api import KeysetPagination
+from portal.kit.errors import NotFound
 
 
 class UsageView(APIView):
@@ -79,6 +82,18 @@ class EarningsView(APIView):
         organisation = _viewed(request)
         asked = _asked(RangeSerializer(data=request.query_params))
         return Response(EarningsSerializer(earnings.summary(organisation, asked["start"], asked["end"])).data)
+
+
+class KeyBudgetsView(APIView):
+    """How the budgets of one of the organisation's keys stand; none for a key without a budget."""
+
+    @extend_schema(operation_id="keys_budgets", responses=StandingSerializer(many=True))
+    def get(self, request: Request, key_id: UUID) -> Response:
+        key = ApiKey.objects.filter(organisation=_viewed(request), pk=key_id).first()
+        if key is None:
+            raise NotFound(what="key")
+        found: Any = budgets.standings([key], clock.now()).get(key.pk, [])
+        return Response(StandingSerializer(found, many=True).data)
 
 
 def _viewed(request: Request) -> Organisation:

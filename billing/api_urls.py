@@ -12,5 +12,6 @@ urlpatterns = [
     path("", include(router.urls)),
     path("usage/", api.UsageView.as_view(), name="usage"),
     path("invoices/draft/", api.DraftInvoiceView.as_view(), name="invoice-draft"),
+    path("keys/<uuid:key_id>/budgets/", api.KeyBudgetsView.as_view(), name="key-budgets"),
     path("earnings/", api.EarningsView.as_view(), name="earnings"),
 ]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import earnings, invoicing, usage
+from billing import budgets, earnings, invoicing, usage
 from billing.models import Outcome, UsageEvent
 from portal.kit import clock
 from portal.kit.money import Money
@@ -23,6 +23,16 @@ class MoneySerializer(serializers.Serializer[Money]):
 
     def get_major(self, money: Money) -> str:
         return f"{money.major():f}"
+
+
+class StandingSerializer(serializers.Serializer[budgets.Standing]):
+    """One budget of a key in the window that is open now."""
+
+    span = serializers.ChoiceField(choices=["total", "day", "month"])
+    allowed = MoneySerializer()
+    spent = MoneySerializer(help_text="As recorded; calls that run are not in it.")
+    left = MoneySerializer()
+    ends = serializers.DateTimeField(allow_null=True, help_text="When the window ends; null for all time.")
 
 
 class RangeSerializer(serializers.Serializer[dict[str, Any]]):

@@ -10,7 +10,9 @@ from pytest_django import DjangoAssertNumQueries
 from billing import recording
 from billing.credit import leases
 from billing.events import Rated
-from billing.models import BillingPeriod
+from billing.models import BillingPeriod, KeyDay
+from portal.accounts import api_keys
+from portal.accounts.key_limits import KeyLimits
 from portal.kit import clock, ids
 from tests.billing.events import make_event
 from tests.billing.shop import Shop, open_shop
@@ -122,3 +124,18 @@ def test_query_counts_stay_constant(
         recording.record([make_event(open_shop(consumer=cast.acme))], shard=1)
     with django_assert_max_num_queries(13):
         read(client, route)
+
+
+def test_a_keys_budgets_say_what_is_spent_and_left(shop: Shop, cast: Cast) -> None:
+    limits = KeyLimits(daily_budget=100, total_budget=500)
+    key, _ = api_keys.issue(cast.acme, by=cast.owner, name="app", scopes=["inference"], limits=limits)
+    KeyDay.objects.create(api_key_id=key.pk, day=clock.now().date(), charge=30)
+    KeyDay.objects.create(api_key_id=key.pk, day=clock.now().date() - timedelta(days=1), charge=40)
+    found = read(cast.browser(cast.owner), f"/api/keys/{key.pk}/budgets/")
+    told = {
+        each["span"]: (each["allowed"]["amount"], each["spent"]["amount"], each["left"]["amount"])
+        for each in found
+    }
+    assert told == {"day": (100, 30, 70), "total": (500, 70, 430)}
+    assert [bool(each["ends"]) for each in found] == [True, False]
+    assert cast.browser(cast.outsider).get(f"/api/keys/{key.pk}/budgets/").status_code == 404

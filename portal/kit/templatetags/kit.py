@@ -56,7 +56,7 @@ def thousands(value: int | None) -> str:
 def when(moment: datetime | None, style: str = "short") -> SafeString:
     """A time that the browser puts into the reader's zone. Styles: short, exact, date, ago."""
     if moment is None:
-        return format_html('<span class="faint">–</span>')
+        return mark_safe('<span class="faint">–</span>')
     moment = moment.astimezone(UTC)
     utc = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     text = ago(moment) if style == "ago" else f"{moment:%Y-%m-%d}" if style == "date" else utc
@@ -80,7 +80,7 @@ def cell(context: RequestContext, column: Column, row: Any) -> SafeString:
     if column.template:
         return render_to_string(column.template, context.flatten() | {"row": row, "value": value})
     if value is None or value == "":
-        return format_html('<span class="faint">–</span>')
+        return mark_safe('<span class="faint">–</span>')
     return _draw(column, value)
 
 
