@@ -25,14 +25,16 @@ def main() -> int:
     kills = round(chosen.minutes * KILLS_PER_MINUTE) if chosen.kills is None else chosen.kills
     outcome = storm.run(seconds=chosen.minutes * 60, seed=chosen.seed, kills=kills)
     describe(outcome)
-    print(f"written to {publishing.publish('chaos', rows_of(outcome))}")
+    command = f'{COMMAND} CHAOS_ARGS="--minutes {chosen.minutes:g} --seed {chosen.seed} --kills {kills}"'
+    print(f"written to {publishing.publish('chaos', rows_of(outcome, command=command))}")
     return 0 if outcome.verdict.is_good else 1
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
     """The rows of one storm."""
     minutes = 1.0 if quick else 5.0
-    return rows_of(storm.run(seconds=minutes * 60, seed=1, kills=round(minutes * KILLS_PER_MINUTE)))
+    kills = round(minutes * KILLS_PER_MINUTE)
+    return rows_of(storm.run(seconds=minutes * 60, seed=1, kills=kills), command=COMMAND)
 
 
 def describe(outcome: Outcome) -> None:
@@ -46,14 +48,14 @@ def describe(outcome: Outcome) -> None:
             print(f"  {kind}: {sentence}")
 
 
-def rows_of(outcome: Outcome) -> list[dict[str, Any]]:
+def rows_of(outcome: Outcome, *, command: str) -> list[dict[str, Any]]:
     """The kills, and five counts that have to be zero."""
     verdict = outcome.verdict
     total = sum(outcome.kills.values())
-    rows = [row("chaos.kills", total, "kills", command=COMMAND, goal=at_least(1))]
+    rows = [row("chaos.kills", total, "kills", command=command, goal=at_least(1))]
     for kind in ("lost", "doubled", "overspent", "leaked", "dishonest"):
         count = len(getattr(verdict, kind))
-        rows.append(row(f"chaos.{kind}", count, kind, command=COMMAND, better="lower", goal=at_most(0)))
+        rows.append(row(f"chaos.{kind}", count, kind, command=command, better="lower", goal=at_most(0)))
     return rows
 
 
