@@ -85,6 +85,24 @@ def write_convnet(directory: Path) -> Path:
     return directory
 
 
+def sell(cast: Cast, version: Version, *, spend_cap: int = 10**12, **terms: Any) -> Offer:
+    """Publish the owner's version at `PRICES`, and subscribe the outsider to a plan with the given terms."""
+    listing = version.listing
+    priced = [
+        pricing.Component(meter=meter, amount=amount, per=1000)
+        for meter, amount in PRICES[listing.task].items()
+    ]
+    plan = pricing.create_plan(
+        listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid", components=priced, **terms
+    )
+    publishing.publish(listing, by=cast.owner)
+    buyer = cast.outsider
+    subscription = subscribing.subscribe(buyer.personal_organisation, plan, by=buyer, spend_cap=spend_cap)
+    key, text = api_keys.issue(buyer.personal_organisation, by=buyer, name="test", scopes=["inference"])
+    listing.refresh_from_db()
+    return Offer(version, listing, subscription, key, text, buyer)
+
+
 @pytest.fixture
 def offer(cast: Cast, directories: dict[str, Path]) -> Callable[..., Offer]:
     """Publish a tiny version as the owner, and subscribe the outsider to a plan with the given terms."""
@@ -95,18 +113,7 @@ def offer(cast: Cast, directories: dict[str, Path]) -> Callable[..., Offer]:
         listing = publishing.create_listing(cast.acme, by=cast.owner, slug=slug, name=slug, task=task)
         version = publishing.add_version(listing, by=cast.owner, files=store(directories[task]))
         version = publishing.record_trial(version.pk, ok=True)
-        priced = [
-            pricing.Component(meter=meter, amount=amount, per=1000) for meter, amount in PRICES[task].items()
-        ]
-        plan = pricing.create_plan(
-            listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid", components=priced, **terms
-        )
-        publishing.publish(listing, by=cast.owner)
-        buyer = cast.outsider
-        subscription = subscribing.subscribe(buyer.personal_organisation, plan, by=buyer, spend_cap=spend_cap)
-        key, text = api_keys.issue(buyer.personal_organisation, by=buyer, name="test", scopes=["inference"])
-        listing.refresh_from_db()
-        return Offer(version, listing, subscription, key, text, buyer)
+        return sell(cast, version, spend_cap=spend_cap, **terms)
 
     return make
 

@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 
 from inference import tasks
-from marketplace import endpoints, pricing, publishing, subscribing
+from marketplace import endpoints, publishing
 from marketplace.endpoints import Wanted
-from marketplace.models import Plan, Version
-from portal.accounts import api_keys
+from marketplace.models import Version
 from portal.kit import outbound
 from tests.conftest import Cast
-from tests.inference.gateway.conftest import PRICES, Offer, _services, client, gateway
+from tests.inference.gateway.conftest import Offer, _services, client, gateway, sell
 from tests.inference.remote.speaker import KEY, Speaker
 
 __all__ = ["_services", "client", "gateway"]
@@ -55,17 +54,6 @@ def remote(cast: Cast, speaker: Speaker) -> Remotes:
         version.refresh_from_db()
         assert version.state == Version.State.READY, version.report
         speaker.asked.clear()
-        priced = [
-            pricing.Component(meter=meter, amount=amount, per=1000) for meter, amount in PRICES[task].items()
-        ]
-        plan = pricing.create_plan(
-            listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid", components=priced, **terms
-        )
-        publishing.publish(listing, by=cast.owner)
-        buyer = cast.outsider
-        subscription = subscribing.subscribe(buyer.personal_organisation, plan, by=buyer, spend_cap=spend_cap)
-        key, text = api_keys.issue(buyer.personal_organisation, by=buyer, name="test", scopes=["inference"])
-        listing.refresh_from_db()
-        return Offer(version, listing, subscription, key, text, buyer)
+        return sell(cast, version, spend_cap=spend_cap, **terms)
 
     return make
