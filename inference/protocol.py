@@ -102,7 +102,7 @@ def claim_key(version_hex: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """What a worker needs to run a call. `body` is the engine request's own fields as plain data, without
+    """What a worker needs to run a call. `whole` asks for the answer in one piece, with its end. `body` is the engine request's own fields as plain data, without
     its id: {"prompt_ids", "sampling": {...}} to generate, {"items", "parameters"} for a batch.
     """
 
@@ -110,6 +110,7 @@ class Payload:
     kind: Literal["generate", "batch"]
     reply: str
     body: dict[str, Any]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

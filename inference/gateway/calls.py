@@ -57,7 +57,7 @@ async def begin(
             process.identifier.forget(caller, model)
             outdated = error
             continue
-        await _dispatch(process, call, work)
+        await _dispatch(process, call, work, whole=not streamed)
         return call
     raise outdated
 
@@ -116,10 +116,10 @@ async def _relay(process: "GatewayProcess", route: Route, work: RemoteWork, *, e
     return call
 
 
-async def _dispatch(process: "GatewayProcess", call: Call, work: Work) -> None:
+async def _dispatch(process: "GatewayProcess", call: Call, work: Work, *, whole: bool) -> None:
     process.relay.calls[call.hex] = call
     try:
-        await process.dispatcher.send(call, kind=work.kind, body=work.body)
+        await process.dispatcher.send(call, kind=work.kind, body=work.body, whole=whole)
     except BaseException as failure:
         # Whatever went wrong, a hold must not outlive the call that it was for.
         # A full queue leaves nothing behind: no worker is to be told of each call that it turns away.

@@ -44,9 +44,9 @@ class Dispatcher:
         self._publisher = publisher
         self._reply = reply
 
-    async def send(self, call: Call, *, kind: Any, body: dict[str, Any]) -> None:
+    async def send(self, call: Call, *, kind: Any, body: dict[str, Any], whole: bool) -> None:
         """Dispatch a call once. Raises as `waiting.enter` if too much waits; then no worker will run it."""
-        payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body)
+        payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body, whole=whole)
         await self._publisher.publish(call, packed=pack(payload))
 
     async def send_again(self, version: str, calls: Sequence[Call], *, is_idle: bool) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from billing.credit import settlement
+from inference.engines.base import Chunk
 from inference.protocol import PAYLOAD_SECONDS
 from portal.kit import ids
 
@@ -20,6 +21,9 @@ class Call:
     id: str
     version: str
     reply: str
+    # Whoever asked waits for the end, so that chunks would only cost; they are kept here until then.
+    whole: bool = False
+    kept: list[Chunk] = field(default_factory=list)
     chunks: int = 0
     first_at: float | None = None
     taken_at: float = field(default_factory=time.time)

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from uuid import UUID
 
 import redis
@@ -93,11 +93,18 @@ class Replies:
         return VersionSink(self)
 
     def number(self, request_id: str, chunk: Chunk) -> Written | None:
+        """None for a call that is not ours, and for one whose answer is kept for its end."""
         call = self._calls.find(request_id)
         if call is None:
             return None
-        call.chunks += 1
         self._journal.note(request_id, chunk)
+        if call.whole:
+            call.first_at = call.first_at or time.time()
+            if chunk.finish_reason is None:
+                call.kept.append(chunk)
+                return None
+            chunk = _joined([*call.kept, chunk])
+        call.chunks += 1
         return Written(call, call.chunks - 1, chunk)
 
     def hand_over(self, step: list[Written]) -> None:
@@ -213,6 +220,14 @@ class Replies:
             },
         )  # fmt: skip
         return answer
+
+
+def _joined(chunks: list[Chunk]) -> Chunk:
+    """The last chunk with the text and log-probabilities of all."""
+    return replace(
+        chunks[-1], text="".join(chunk.text for chunk in chunks),
+        logprobs=tuple(logprob for chunk in chunks for logprob in chunk.logprobs),
+    )  # fmt: skip
 
 
 def _raise_passing(result: object) -> None:

@@ -99,7 +99,7 @@ class Runner:
         self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(version))
 
     def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
-        call = Call(id=request, version=payload.version, reply=payload.reply)
+        call = Call(id=request, version=payload.version, reply=payload.reply, whole=payload.whole)
         if not self._begin(call):
             return
         try:

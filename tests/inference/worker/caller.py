@@ -41,11 +41,13 @@ class Caller:
     last: bytes = b"0-0"
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
-    def generate(self, version: Version, *, max_tokens: int = 16) -> str:
+    def generate(self, version: Version, *, max_tokens: int = 16, whole: bool = False) -> str:
         """Admit and send one greedy generation; answers its request id in hex."""
-        return self.generate_many(version, 1, max_tokens=max_tokens)[0]
+        return self.generate_many(version, 1, max_tokens=max_tokens, whole=whole)[0]
 
-    def generate_many(self, version: Version, count: int, *, max_tokens: int = 16) -> list[str]:
+    def generate_many(
+        self, version: Version, count: int, *, max_tokens: int = 16, whole: bool = False
+    ) -> list[str]:
         """The same `count` times: all are admitted before the first is sent."""
         prompt = [10, 11, 12]
         body = {
@@ -57,7 +59,7 @@ class Caller:
         requests = [ids.uuid7() for _ in range(count)]
         self.admit(version, requests, worst=worst)
         for request in requests:
-            self.send(request, version, kind="generate", body=body)
+            self.send(request, version, kind="generate", body=body, whole=whole)
         return [request.hex for request in requests]
 
     def admit(self, version: Version, requests: list[UUID], *, worst: dict[str, int]) -> None:
@@ -75,10 +77,11 @@ class Caller:
 
         asyncio.run(admit_all())
 
-    def send(self, request_id: UUID, version: Version, *, kind: Any, body: dict[str, Any]) -> None:
-        payload = protocol.Payload(
-            version=version.pk.hex, kind=kind, reply=protocol.reply_stream(self.web_id), body=body
-        )
+    def send(
+        self, request_id: UUID, version: Version, *, kind: Any, body: dict[str, Any], whole: bool = False
+    ) -> None:
+        reply = protocol.reply_stream(self.web_id)
+        payload = protocol.Payload(version=version.pk.hex, kind=kind, reply=reply, body=body, whole=whole)
         client = redis.client()
         client.set(protocol.payload_key(request_id.hex), protocol.pack(payload), ex=protocol.PAYLOAD_SECONDS)
         self.outcomes[request_id.hex] = Outcome()

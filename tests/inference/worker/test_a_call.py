@@ -61,3 +61,20 @@ def test_the_record_tells_a_request_that_no_worker_could_run(
     caller.read()
     ((_entry, fields),) = redis.client().xrange(keys.USAGE_STREAM)
     assert read(fields).extra["finish_reason"] == reason
+
+
+def test_an_answer_that_is_wanted_whole_comes_in_one_piece(
+    offer: Callable[..., Offer], workers: Callable[..., RunningWorker]
+) -> None:
+    """Chunks on the way would only cost: the text, its log-probabilities and the times are the same."""
+    offered = offer()
+    workers()
+    caller = offered.caller()
+    streamed = caller.generate(offered.version, max_tokens=16)
+    whole = caller.generate(offered.version, max_tokens=16, whole=True)
+    caller.read()
+    first, second = caller.outcomes[streamed], caller.outcomes[whole]
+    assert (second.outcome, second.finish_reason) == ("succeeded", "length")
+    assert second.text == first.text
+    assert second.quantities["output_tokens"] == 16
+    assert second.chunks <= 1 < first.chunks
