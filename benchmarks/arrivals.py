@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import uvloop
 
+from benchmarks.load import Connection, write_request
+
 # More connections than that one process does not open; arrivals beyond it are counted and dropped.
 MOST_OPEN = 6_000
 
@@ -59,15 +61,21 @@ def run(storm: Storm, streams: Sequence[Stream]) -> float:
 async def _run(storm: Storm, streams: Sequence[Stream]) -> float:
     started = time.perf_counter()
     calls: set[asyncio.Task[None]] = set()
-    await asyncio.gather(*(_arrive(storm, stream, calls) for stream in streams))
+    kept: list[Connection] = []
+    await asyncio.gather(*(_arrive(storm, stream, calls, kept) for stream in streams))
     if calls:
         await asyncio.wait(calls, timeout=storm.patience)
     for call in calls:
         call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    for connection in kept:
+        connection.close()
     return time.perf_counter() - started
 
 
-async def _arrive(storm: Storm, stream: Stream, calls: "set[asyncio.Task[None]]") -> None:
+async def _arrive(
+    storm: Storm, stream: Stream, calls: "set[asyncio.Task[None]]", kept: list[Connection]
+) -> None:
     started = time.perf_counter()
     number = 0
     while (due := started + number / stream.per_second) < started + storm.seconds:
@@ -76,34 +84,49 @@ async def _arrive(storm: Storm, stream: Stream, calls: "set[asyncio.Task[None]]"
         if len(calls) >= MOST_OPEN:
             stream.dropped += 1
             continue
-        call = asyncio.ensure_future(_call(storm, stream))
+        call = asyncio.ensure_future(_call(storm, stream, kept))
         calls.add(call)
         call.add_done_callback(calls.discard)
 
 
-async def _call(storm: Storm, stream: Stream) -> None:
+async def _call(storm: Storm, stream: Stream, kept: list[Connection]) -> None:
     began = time.perf_counter()
     status, head = 0, b""
     try:
-        reader, writer = await asyncio.open_connection(storm.host, storm.port)
-        writer.write(_request(storm, stream.key))
-        head = await reader.readuntil(b"\r\n\r\n")
+        answer = await _ask(storm, _request(storm, stream.key), kept)
+        head = answer.partition(b"\r\n\r\n")[0].lower()
         status = int(head.split(b" ", 2)[1])
-        await reader.read()
-        writer.close()
-    except (OSError, asyncio.IncompleteReadError):
+    except OSError:
         status = 0
     except asyncio.CancelledError:
         status = -1
     stream.statuses[status] = stream.statuses.get(status, 0) + 1
     if status == 200:
         stream.latencies.append(time.perf_counter() - began)
-    elif b"\r\nretry-after:" not in head.lower():
+    elif b"\r\nretry-after:" not in head:
         stream.silent += 1
 
 
+async def _ask(storm: Storm, request: bytes, kept: list[Connection]) -> bytes:
+    """Over a kept connection where there is one: a machine has fewer ports than a storm has calls."""
+    while kept:
+        connection = kept.pop()
+        if not connection.is_open:
+            continue
+        try:
+            answer = await connection.ask(request)
+        except OSError:
+            # The server had closed it; nothing was asked.
+            continue
+        kept.append(connection)
+        return answer
+    loop = asyncio.get_running_loop()
+    _, connection = await loop.create_connection(Connection, storm.host, storm.port)
+    answer = await connection.ask(request)
+    kept.append(connection)
+    return answer
+
+
 def _request(storm: Storm, key: str) -> bytes:
-    return (
-        f"POST {storm.path} HTTP/1.1\r\nHost: {storm.host}\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(storm.body)}\r\n\r\n"
-    ).encode() + storm.body
+    url = f"http://{storm.host}:{storm.port}{storm.path}"
+    return write_request(url, storm.body, {"Authorization": f"Bearer {key}"})

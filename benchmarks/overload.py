@@ -75,10 +75,13 @@ def _measure(shop: site.Shop, target: Target, *, seconds: float) -> list[dict[st
     with watched(shop, target) as most:
         took = arrivals.run(storm, [flood, *beside])
     answered = _recorded(shop) - answered_before
+    leaked = _holds_left(shop)
     recovery = _recovery_seconds(target, storm, key=shop.key, normal_ms=2 * capacity.p50_ms)
     served = (flood.answered + sum(stream.answered for stream in beside)) / took
     print(f"flood: {flood.statuses}, quiet: {[stream.statuses for stream in beside]}; on record: {answered}")
-    return _rows(capacity.per_second, served, flood, beside, alone, most=most, recovery=recovery)
+    return _rows(
+        capacity.per_second, served, flood, beside, alone, most=most, recovery=recovery, leaked=leaked
+    )
 
 
 def _quiet(keys: list[str], capacity: float) -> list[Stream]:
@@ -87,7 +90,7 @@ def _quiet(keys: list[str], capacity: float) -> list[Stream]:
 
 def _rows(
     capacity: float, served: float, flood: Stream, beside: list[Stream], alone: list[Stream], *, most: "Most",
-    recovery: float,
+    recovery: float, leaked: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     every = [flood, *beside]
     dishonest = sum(
@@ -103,6 +106,7 @@ def _rows(
         ("load.fairness", share, "of quiet calls answered", at_least(0.95)),
         ("load.quiet_slowdown", slower, "x p50 alone", None),
         ("load.recovery_s", recovery, "s", at_most(5)),
+        ("load.leaked_holds", float(leaked), "holds", at_most(0)),
         ("load.queue_most", float(most.queue), "calls", at_most(2000)),
         ("load.redis_mb_most", most.redis / 1e6, "MB", None),
         ("load.web_growth_mb", (most.web_last - most.web_first) / 1e6, "MB", at_most(200)),
@@ -119,6 +123,13 @@ def _recorded(shop: site.Shop) -> int:
     client = redis.Redis.from_url(shop.environment["REDIS_URL"])
     facts: Any = client.xinfo_stream("usage")
     return int(facts.get("entries-added", facts["length"]))
+
+
+def _holds_left(shop: site.Shop) -> int:
+    """Holds a moment after everything was answered."""
+    client = redis.Redis.from_url(shop.environment["REDIS_URL"])
+    time.sleep(2.0)
+    return int(client.zcard("holds"))  # type: ignore[arg-type]
 
 
 @dataclass

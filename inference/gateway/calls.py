@@ -120,10 +120,12 @@ async def _dispatch(process: "GatewayProcess", call: Call, work: Work, *, whole:
     process.relay.calls[call.hex] = call
     try:
         await process.dispatcher.send(call, kind=work.kind, body=work.body, whole=whole)
-    except BaseException as failure:
-        # Whatever went wrong, a hold must not outlive the call that it was for.
+    except CallError as failure:
         # A full queue leaves nothing behind: no worker is to be told of each call that it turns away.
-        ending.refuse(process, call, is_sent=not isinstance(failure, CallError))
-        if isinstance(failure, CallError):
-            failure.request_id = call.public_id
-        raise failure
+        failure.request_id = call.public_id
+        await ending.turn_away(process, call)
+        raise
+    except BaseException:
+        # Whatever went wrong, a hold must not outlive the call that it was for.
+        ending.refuse(process, call)
+        raise

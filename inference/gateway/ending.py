@@ -40,20 +40,25 @@ async def stop(process: "GatewayProcess", call: Call, failure: CallError) -> Non
         await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
 
 
-def refuse(process: "GatewayProcess", call: Call, *, is_sent: bool = True) -> None:
-    """Give back what a call holds that was admitted and cannot be seen through, whatever has come of it.
-
-    `is_sent` is False where certainly nobody has heard of it.
+async def turn_away(process: "GatewayProcess", call: Call) -> None:
+    """Give back what a call holds for which there was no place, and of which nobody has heard. Waited for: under
+    a flood what is only begun piles up.
     """
     process.relay.calls.pop(call.hex, None)
-    process.spawn(_release(process, call, is_sent=is_sent))
+    await _finish(process, call, outcome="failed", reason="refused")
 
 
-async def _release(process: "GatewayProcess", call: Call, *, is_sent: bool) -> None:
+def refuse(process: "GatewayProcess", call: Call) -> None:
+    """Give back what a call holds that was admitted and cannot be seen through, whatever has come of it."""
+    process.relay.calls.pop(call.hex, None)
+    process.spawn(_release(process, call))
+
+
+async def _release(process: "GatewayProcess", call: Call) -> None:
     is_unbegun = await process.dispatcher.withdraw(call)
     # In the words of the record it says nothing of the version: that was never asked.
     await _finish(process, call, outcome="failed", reason="refused")
-    if is_sent and not is_unbegun:
+    if not is_unbegun:
         # Which worker has begun it is not known, and the others ignore this.
         for worker in process.roster.ids():
             await control.ask_to_stop(process.redis, call.hex, worker=worker)
@@ -108,7 +113,7 @@ async def _finish(
 ) -> bool:
     """Whether it was this that ended the call. The record's finish reason is `reason`, else the outcome."""
     answer = await settlement.finish(
-        process.redis, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
+        process.commands, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
         facts_extra={
             "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "",
             "finish_reason": reason or outcome,

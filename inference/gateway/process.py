@@ -42,7 +42,7 @@ class GatewayProcess:
         self.redis: Redis = redis_kit.new_async_client()
         self.prompter = Prompter()
         self.identifier = Identifier(self.prompter)
-        commands = SharedCommands(self.redis)
+        self.commands = commands = SharedCommands(self.redis)
         # Admission asks no more of its client than scripts and pipelines.
         self.admission = Admission(cast("Redis", commands))
         self.roster = Roster(self.redis)
