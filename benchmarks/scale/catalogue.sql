@@ -6,8 +6,8 @@ CREATE TABLE scale.provider AS
     SELECT number, scale.id({born} + number, 'provider' || number) AS id,
         scale.pick(families, 'org', number) || '-labs-' || number AS owner
     FROM generate_series(0, {providers} - 1) number, scale.words;
-INSERT INTO accounts_organisation (id, slug, name, kind, created_at)
-    SELECT id, owner, initcap(replace(owner, '-', ' ')), 'company', to_timestamp({born} / 1000.0) FROM scale.provider;
+INSERT INTO accounts_organisation (id, slug, name, kind, created_at, requests_per_minute, tokens_per_minute, concurrent_requests)
+    SELECT id, owner, initcap(replace(owner, '-', ' ')), 'company', to_timestamp({born} / 1000.0), 0, 0, 0 FROM scale.provider;
 
 CREATE TABLE scale.listing AS
     SELECT n, {born} + n * 1000 AS ms, scale.id({born} + n * 1000, 'listing' || n) AS id,
@@ -33,9 +33,9 @@ INSERT INTO marketplace_listing (id, organisation_id, slug, name, summary, card,
         to_timestamp(ms / 1000.0), ''
     FROM scale.listing JOIN scale.provider ON provider.number = listing.provider, scale.words;
 INSERT INTO marketplace_version (id, listing_id, number, digest, task, architecture, context_length, parameter_count,
-        weight_bytes, memory_bytes, state, report, evaluation, training, notes, created_by_id, created_at)
+        weight_bytes, memory_bytes, kind, state, report, evaluation, training, notes, created_by_id, created_at)
     SELECT version_id, id, 1, md5('digest' || n) || md5('more' || n), scale.pick(tasks, 'task', n), 'LlamaForCausalLM', 4096,
-        (ARRAY[70, 160, 410, 1000, 3000, 7000, 13000, 34000, 70000]::bigint[])[size + 1] * 1000000, 10^9, 2 * 10^9, 'ready',
+        (ARRAY[70, 160, 410, 1000, 3000, 7000, 13000, 34000, 70000]::bigint[])[size + 1] * 1000000, 10^9, 2 * 10^9, 'weights', 'ready',
         '{{"facts": {{}}}}', '[]', '{{}}', '', scale.id({born}, 'user'), to_timestamp(ms / 1000.0)
     FROM scale.listing, scale.words;
 INSERT INTO marketplace_plan (id, listing_id, slug, name, kind, created_at)

@@ -31,6 +31,7 @@ ORDER BY id;
 ALTER TABLE {table} ADD PRIMARY KEY (id);
 CREATE INDEX ON {table} (organisation_id, id);
 CREATE INDEX ON {table} (listing_id, id);
+CREATE INDEX ON {table} (organisation_id, id) WHERE outcome = 'failed';
 ANALYZE {table};
 ALTER TABLE usage_event ATTACH PARTITION {table}
     FOR VALUES FROM (usage_event_first_id('{day}')) TO (usage_event_first_id(date '{day}' + 1));
@@ -48,3 +49,5 @@ INSERT INTO scale.earned
     SELECT date '{day}', period_id, provider_id, organisation_id, min(id::text), sum(charge), sum((rated->'input_tokens'->>1)::bigint),
         sum((rated->'output_tokens'->>1)::bigint), sum((rated->'input_tokens'->>2)::bigint), sum((rated->'output_tokens'->>2)::bigint)
     FROM {table} WHERE charge > 0 GROUP BY 1, 2, 3, 4;
+INSERT INTO billing_keyday (api_key_id, day, charge)
+    SELECT api_key_id, date '{day}', sum(charge) FROM {table} WHERE charge > 0 GROUP BY 1;
