@@ -1,7 +1,8 @@
 """One transaction that turns a batch of events into rows: facts, rollups, rated lines, ledger.
 
-An event that is there already changes nothing, so any batch may come twice, from anyone. Periods are
-locked first and in the order of their ids, so that parallel meters never deadlock.
+An event that is there already changes nothing, so any batch may come twice, from anyone. Parallel meters never
+deadlock: all store events in the order of their ids, and only then lock the periods, in the order of theirs. So
+a period that many share is locked for the sums alone, not while a batch is stored.
 
 Python turns events into rows and posts what each period earned; whatever is done per event beside that is one
 statement over the new rows, because a loop over them here would cost more than Postgres takes to store them.
@@ -9,6 +10,7 @@ statement over the new rows, because a loop over them here would cost more than 
 
 import json
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -104,9 +106,21 @@ def record(batch: Iterable[Event], *, shard: int) -> int:
     if not events:
         return 0
     partitions.ensure({partitions.day_of(event.id) for event in events})
+    lost = _lost_leases(events)
+    while (new := _try_record(events, lost=lost, shard=shard)) is None:
+        lost = _lost_leases(events)
+    return new
+
+
+def _try_record(events: Sequence[Event], *, lost: AbstractSet[UUID], shard: int) -> int | None:
+    """None, and nothing is recorded, if a lease was lost meanwhile. Lost ones stay so: this ends."""
     with transaction.atomic():
+        new = _insert(_write_off(events, lost))
         periods = _lock_periods(events)
-        new = _insert(_write_off(events))
+        # Who closes a lease holds its period's lock, so from here on none is closed.
+        if _lost_leases(events) != lost:
+            transaction.set_rollback(True)
+            return None
         if new:
             _add_up(periods, shard=shard)
     return new
@@ -118,16 +132,19 @@ def _lock_periods(events: Sequence[Event]) -> dict[UUID, BillingPeriod]:
     return {period.pk: period for period in locked}
 
 
-def _write_off(events: Sequence[Event]) -> Sequence[Event]:
+def _lost_leases(events: Sequence[Event]) -> set[UUID]:
+    leases = {event.known.lease for event in events}
+    return set(Lease.objects.filter(pk__in=leases).exclude(closed_at=None).values_list("pk", flat=True))
+
+
+def _write_off(events: Sequence[Event], lost: AbstractSet[UUID]) -> Sequence[Event]:
     """Events that come after their lease was closed as lost cost nothing: their room was forfeited, and
     their place in the period's order has gone to other calls.
     """
-    leases = {event.known.lease for event in events}
-    closed = Lease.objects.filter(pk__in=leases).exclude(closed_at=None).values_list("pk", flat=True)
-    lost = {lease.hex for lease in closed}
     if not lost:
         return events
-    return [event.uncharged() if event.known.lease in lost else event for event in events]
+    ids = {lease.hex for lease in lost}
+    return [event.uncharged() if event.known.lease in ids else event for event in events]
 
 
 def _insert(events: Iterable[Event]) -> int:

@@ -1,13 +1,17 @@
 """What a batch of events leaves in the books, whatever else is in the batch."""
 
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from billing import invariants, recording
 from billing.events import Event, Rated
-from billing.models import BillingPeriod, LedgerEntry, UsageRollup
-from portal.kit import ids
+from billing.models import BillingPeriod, Lease, LedgerEntry, UsageEvent, UsageRollup
+from portal.kit import clock, ids
 from tests.billing.events import make_event
 from tests.billing.shop import Shop, open_shop
 
@@ -83,3 +87,30 @@ def test_a_batch_that_is_known_changes_nothing(shop: Shop) -> None:
     assert recording.record(calls, shard=1) == 0
     assert list(UsageRollup.objects.values()) == before
     assert LedgerEntry.objects.count() == 3
+
+
+def test_a_lease_lost_while_its_calls_are_stored_costs_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who closes it holds the period, which a meter locks only once its calls are stored."""
+    calls = calls_of(shop)
+    lock, tries = recording._lock_periods, []
+
+    def close_lease() -> None:
+        Lease.objects.update(closed_at=clock.now())
+        connection.close()
+
+    def lock_after_a_loss(events: Sequence[Event]) -> dict[UUID, BillingPeriod]:
+        tries.append(len(events))
+        if len(tries) == 1:
+            closer = threading.Thread(target=close_lease)
+            closer.start()
+            closer.join()
+        return lock(events)
+
+    monkeypatch.setattr(recording, "_lock_periods", lock_after_a_loss)
+    assert recording.record(calls, shard=0) == len(calls)
+    assert len(tries) == 2
+    assert BillingPeriod.objects.get().gross == 0
+    assert sum(UsageEvent.objects.values_list("charge", flat=True)) == 0
+    assert sum(UsageRollup.objects.values_list("requests", flat=True)) == len(calls)
