@@ -1,13 +1,13 @@
 """Usage as its consumer sees it: totals, series and the log of requests. Reads rollups and events alone."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import DateTimeField, F, QuerySet, Sum
+from django.db.models import Case, DateTimeField, F, IntegerField, QuerySet, Sum, Value, When
 from django.db.models.functions import Trunc
 
 from billing import spans
@@ -80,6 +80,18 @@ def totals(organisation: Organisation, start: datetime, end: datetime) -> Totals
     return _total(_grouped(spans.rows(start, end, organisation=organisation)))
 
 
+def total(points: Iterable[Point]) -> Totals:
+    """All of them together. Raises `MixedCurrencies`."""
+    sums = dict.fromkeys(SUMS, 0)
+    currencies = set()
+    for each in points:
+        currencies.add(each.totals.charge.currency)
+        for name in SUMS[:-1]:
+            sums[name] += getattr(each.totals, name)
+        sums["charge"] += each.totals.charge.amount
+    return _as_totals(sums, currencies)
+
+
 def series(
     organisation: Organisation, start: datetime, end: datetime, *, by: By = "day", step: Step | None = "day"
 ) -> list[Point]:
@@ -87,6 +99,36 @@ def series(
     groups = {"day": (), "model": ("listing",), "key": ("api_key",)}[by]
     rows = _grouped(spans.rows(start, end, step=step, organisation=organisation), *groups, step=step)
     return [_point(row, by=by) for row in rows]
+
+
+def lines(
+    organisation: Organisation, start: datetime, end: datetime, *, by: By, step: Step, groups: Sequence[Point]
+) -> list[Point]:
+    """Totals per step of time for each of these `groups` (`series` without steps made them), and for all others
+    together, whose `group` is "". However many groups there are, the answer has few points.
+    """
+    rows = spans.rows(start, end, step=step, organisation=organisation)
+    found = rows.found.annotate(
+        at=Trunc(rows.column, step, output_field=DateTimeField()), line=_line(groups, by=by),
+        currency=F("subscription__plan_version__currency"),
+    ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
+    named = dict(enumerate(groups))
+    return [
+        Point(
+            at=row["at"], group=named[row["line"]].group if row["line"] in named else "",
+            group_id=named[row["line"]].group_id if row["line"] in named else None, totals=_total([row]),
+        )
+        for row in found
+    ]  # fmt: skip
+
+
+def _line(groups: Sequence[Point], *, by: By) -> Case:
+    column = {"model": "listing_id", "key": "api_key_id", "day": "organisation_id"}[by]
+    tests = [
+        {f"{column}__isnull": True} if each.group_id is None else {column: each.group_id} for each in groups
+    ]
+    whens = [When(**test, then=Value(number)) for number, test in enumerate(tests)]
+    return Case(*whens, default=Value(-1), output_field=IntegerField())
 
 
 def requests(organisation: Organisation, filters: Filters | None = None) -> QuerySet[UsageEvent]:
@@ -149,6 +191,10 @@ def _total(rows: Iterable[Mapping[str, Any]]) -> Totals:
         currencies.add(row["currency"])
         for name in SUMS:
             sums[name] += row[f"sum_{name}"]
+    return _as_totals(sums, currencies)
+
+
+def _as_totals(sums: dict[str, int], currencies: Collection[str]) -> Totals:
     if len(currencies) > 1:
         raise MixedCurrencies(what="usage", currencies=", ".join(sorted(currencies)))
     charge = Money(sums.pop("charge"), next(iter(currencies), settings.CURRENCY))

@@ -11,12 +11,14 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import earnings, usage
+from billing.earnings import EarnedPoint
 from billing.usage import Point, Totals
 from portal.accounts.models import Organisation
 from portal.kit import clock
 from portal.kit.charts import Chart, Series
 
 By = Literal["model", "key"]
+Measure = Callable[[Totals], float]
 # More lines than this no one tells apart.
 MOST_LINES = 4
 
@@ -53,34 +55,44 @@ def chosen_range(asked: QueryDict, *, default: str = "day") -> Range:
     return found.get(asked.get("range", default)) or found[default]
 
 
-def usage_charts(organisation: Organisation, span: Range, *, by: By) -> list[Chart]:
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """A range of time in sums: of each group, the dearest first, of all, and per step."""
+
+    groups: list[Point]
+    totals: Totals
+    charts: list[Chart]
+
+
+def usage_report(organisation: Organisation, span: Range, *, by: By) -> UsageReport:
+    """Reads the sums twice: once for the groups, and once for the few of them that the charts show."""
+    groups = usage.series(organisation, span.steps[0], _end(), by=by, step=None)
+    groups.sort(key=lambda point: (-point.totals.charge.amount, -point.totals.requests))
+    totals = usage.total(groups)
+    return UsageReport(groups, totals, _usage_charts(organisation, span, groups, by=by))
+
+
+def _usage_charts(organisation: Organisation, span: Range, groups: Sequence[Point], *, by: By) -> list[Chart]:
     """Requests, tokens and spend per step, a line for each of the busiest groups."""
-    points = usage.series(organisation, span.steps[0], _end(), by=by, step=span.step)
-    currency = points[0].totals.charge.currency if points else ""
+    currency = groups[0].totals.charge.currency if groups else ""
+    measures: list[tuple[str, str, str, Measure]] = [
+        ("requests", _("Requests"), "", lambda totals: totals.requests),
+        ("tokens", _("Tokens"), "", lambda totals: totals.tokens),
+        ("spend", _("Spend on usage"), currency, lambda totals: float(totals.charge.major())),
+    ]
+    kept = [_busiest(groups, measure) for *_, measure in measures]
+    wanted = [group for group in groups if any(group.group in names for names in kept)]
+    points = usage.lines(organisation, span.steps[0], _end(), by=by, step=span.step, groups=wanted)
     return [
-        _chart("requests", _("Requests"), "", points, span, lambda totals: totals.requests),
-        _chart("tokens", _("Tokens"), "", points, span, lambda totals: totals.tokens),
-        _chart(
-            "spend", _("Spend on usage"), currency, points, span, lambda totals: float(totals.charge.major())
-        ),
+        _chart(name, title, unit, _lines(points, span.steps, measure, names=names), span)
+        for (name, title, unit, measure), names in zip(measures, kept, strict=True)
     ]
 
 
-def usage_groups(organisation: Organisation, span: Range, *, by: By) -> list[Point]:
-    """Totals of each group over the whole range, the dearest first."""
-    points = usage.series(organisation, span.steps[0], _end(), by=by, step=None)
-    return sorted(points, key=lambda point: (-point.totals.charge.amount, -point.totals.requests))
-
-
-def usage_totals(organisation: Organisation, span: Range) -> Totals:
-    return usage.totals(organisation, span.steps[0], _end())
-
-
-def earnings_charts(provider: Organisation, span: Range) -> list[Chart]:
-    """What was earned, and for how many calls."""
-    points = {
-        point.at: point.earned for point in earnings.series(provider, span.steps[0], _end(), step=span.step)
-    }
+def earnings_charts(provider: Organisation, span: Range, *, days: Sequence[EarnedPoint]) -> list[Chart]:
+    """What was earned, and for how many calls; `days` are those of the range's summary."""
+    found = days if span.step == "day" else earnings.series(provider, span.steps[0], _end(), step=span.step)
+    points = {point.at: point.earned for point in found}
     currency = next((earned.net.currency for earned in points.values()), "")
     net = [float(points[at].net.major()) if at in points else 0 for at in span.steps]
     calls = [points[at].requests if at in points else 0 for at in span.steps]
@@ -101,10 +113,7 @@ def _end() -> datetime:
     return clock.now() + timedelta(hours=1)
 
 
-def _chart(
-    name: str, title: str, unit: str, points: Sequence[Point], span: Range, measure: Callable[[Totals], float]
-) -> Chart:
-    series = _lines(points, span.steps, measure)
+def _chart(name: str, title: str, unit: str, series: list[Series], span: Range) -> Chart:
     return Chart(
         name,
         title,
@@ -115,26 +124,25 @@ def _chart(
     )
 
 
-def _lines(
-    points: Sequence[Point], steps: Sequence[datetime], measure: Callable[[Totals], float]
-) -> list[Series]:
+def _busiest(groups: Iterable[Point], measure: Measure) -> list[str]:
+    """Names in their order, so that a group has the same colour in every chart."""
     weights: dict[str, float] = {}
-    for point in points:
-        weights[point.group] = weights.get(point.group, 0) + measure(point.totals)
+    for each in groups:
+        weights[each.group] = weights.get(each.group, 0) + measure(each.totals)
     busiest = sorted(weights, key=lambda group: (-weights[group], group))
-    # By name, so that a group has the same colour in every chart.
-    kept = sorted(busiest if len(busiest) <= MOST_LINES else busiest[: MOST_LINES - 1])
-    lines = [
-        Series(group, _values([p for p in points if p.group == group], steps, measure)) for group in kept
-    ]
-    if rest := set(busiest) - set(kept):
-        lines.append(Series(_("others"), _values([p for p in points if p.group in rest], steps, measure)))
+    return sorted(busiest if len(busiest) <= MOST_LINES else busiest[: MOST_LINES - 1])
+
+
+def _lines(
+    points: Sequence[Point], steps: Sequence[datetime], measure: Measure, *, names: Sequence[str]
+) -> list[Series]:
+    lines = [Series(name, _values([p for p in points if p.group == name], steps, measure)) for name in names]
+    if rest := [point for point in points if point.group not in names]:
+        lines.append(Series(_("others"), _values(rest, steps, measure)))
     return lines
 
 
-def _values(
-    points: Iterable[Point], steps: Sequence[datetime], measure: Callable[[Totals], float]
-) -> list[float]:
+def _values(points: Iterable[Point], steps: Sequence[datetime], measure: Measure) -> list[float]:
     sums: dict[datetime, float] = dict.fromkeys(steps, 0)
     for point in points:
         if point.at in sums:

@@ -48,5 +48,7 @@ def test_two_meters_side_by_side_are_exact(world: World, how: str) -> None:
 
 
 def test_a_disk_without_room_is_told_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"must leave 10 GiB; .* GiB free\. Free some, or set MERCATO_HOME"):
+    with pytest.raises(
+        RuntimeError, match=r"must leave 10 GiB; .* GiB free\. Free some, or set MERCATO_HOME"
+    ):
         require_room(Size(listings=1, events=10**13), tmp_path)

@@ -22,13 +22,14 @@ def overview(request: HttpRequest) -> HttpResponse:
     live = organisation.subscriptions.filter(ended_at=None).select_related(
         "listing__organisation", "plan_version__plan"
     )
+    report = reports.usage_report(organisation, span, by="model")
     context = {
         "span": span,
         "subscriptions": live.order_by("-started_at")[:6],
         "has_key": ApiKey.objects.filter(organisation=organisation, revoked_at=None).exists(),
-        "totals": reports.usage_totals(organisation, span),
+        "totals": report.totals,
         "draft": invoicing.draft(organisation, clock.now()),
-        "charts": reports.usage_charts(organisation, span, by="model"),
+        "charts": report.charts,
         "latest": metered.request_log(organisation, limit=6).rows,
         "base_url": f"{settings.PUBLIC_URL}/v1",
     }

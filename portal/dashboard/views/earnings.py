@@ -30,7 +30,7 @@ def earnings(request: HttpRequest) -> HttpResponse:
         "ranges": reports.RANGES,
         "summary": summary,
         "listings": listings,
-        "charts": reports.earnings_charts(organisation, span),
+        "charts": reports.earnings_charts(organisation, span, days=summary.days),
     }
     return render(request, "studio/earnings.html", context)
 

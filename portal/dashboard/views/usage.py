@@ -35,7 +35,8 @@ def usage(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET)
     by: By = "key" if request.GET.get("by") == "key" else "model"
-    groups = _group_sheet(reports.usage_groups(organisation, span, by=by), request.GET, by=by)
+    report = reports.usage_report(organisation, span, by=by)
+    groups = _group_sheet(report.groups, request.GET, by=by)
     if request.GET.get("format") == "csv":
         head = ["group", "requests", "failed", "input_tokens", "output_tokens", "charge"]
         return csv_rows(head, groups.cells(), name=f"usage-by-{by}")
@@ -44,8 +45,8 @@ def usage(request: HttpRequest) -> HttpResponse:
         "ranges": reports.RANGES,
         "by": by,
         "groups": groups,
-        "totals": reports.usage_totals(organisation, span),
-        "charts": reports.usage_charts(organisation, span, by=by),
+        "totals": report.totals,
+        "charts": report.charts,
     }
     return render(request, "console/usage.html", context)
 

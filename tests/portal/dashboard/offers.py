@@ -51,12 +51,13 @@ def record_calls(
         "ttft_ms": 1,
         "latency_ms": 1,
         "finish_reason": "stop",
+        "organisation_id": listing.organisation_id,
     } | facts
     UsageEvent.objects.bulk_create(
         UsageEvent(
             id=UUID(int=first + number), finished_at=begun, listing=listing, version_id=listing.current_version_id,
-            organisation_id=listing.organisation_id, provider_id=listing.organisation_id, endpoint="test",
-            streamed=True, rated={}, currency="USD", worker="w", demo=False, **known, **other, **facts,
+            provider_id=listing.organisation_id, endpoint="test", streamed=True, rated={}, currency="USD", worker="w",
+            demo=False, **known, **other, **facts,
         )
         for number in range(times)
     )  # fmt: skip

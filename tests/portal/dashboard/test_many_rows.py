@@ -1,0 +1,102 @@
+"""However much there is, a page asks the database the same number of questions, and charts show the same."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from billing.models import DailyUsage, UsageRollup
+from marketplace.models import Version
+from portal.accounts import api_keys
+from portal.kit import clock
+from tests.billing.shop import Shop, open_shop
+from tests.conftest import Cast
+from tests.portal.dashboard.offers import record_calls
+
+pytestmark = [pytest.mark.usefixtures("clean_redis"), pytest.mark.django_db]
+
+
+def sell(cast: Cast, slug: str, *, charge: int) -> Shop:
+    """Acme sells the outsider one more model, which one more key calls now and did yesterday."""
+    mine = cast.outsider.personal_organisation
+    shop = open_shop(
+        provider=cast.acme, consumer=mine, slug=slug, components={"output_tokens": (0, 1_000, 1)}
+    )
+    key, _ = api_keys.issue(mine, by=cast.outsider, name=f"key {slug}", scopes=["inference"])
+    for back in (0, 1):
+        hour = clock.now().replace(minute=0, second=0, microsecond=0) - timedelta(days=back)
+        sums = {
+            "organisation": mine, "subscription": shop.subscription, "listing": shop.listing, "version": shop.version,
+            "shard": 0, "requests": 1, "output_tokens": charge, "charge": charge, "commission": charge // 10, "api_key": key,
+        }  # fmt: skip
+        UsageRollup.objects.create(hour=hour, **sums)
+        DailyUsage.objects.create(day=hour.replace(hour=0), **sums)
+    shop.version.state = Version.State.READY
+    shop.version.save()
+    shop.listing.current_version = shop.version
+    shop.listing.published_at = clock.now()
+    shop.listing.save()
+    record_calls(shop.listing, 3, organisation_id=mine.pk, api_key_id=key.pk)
+    return shop
+
+
+@pytest.fixture
+def grow(cast: Cast) -> Callable[[], None]:
+    """Five more models, keys and so on."""
+    made = iter(range(100))
+    return lambda: [sell(cast, f"model-{next(made)}", charge=100) for _ in range(5)] and None
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *(f"/console/usage/?range={span}&by={by}" for span in ("day", "quarter") for by in ("model", "key")),
+        "/console/usage/?format=csv", "/console/requests/", "/console/requests/?outcome=failed",
+        "/studio/earnings/?range=day", "/studio/earnings/?range=quarter", "/api/requests/", "/api/listings/",
+        "/api/listings/?sort=newest", "/",
+    ],
+)  # fmt: skip
+def test_more_rows_take_no_more_queries(cast: Cast, grow: Callable[[], None], address: str) -> None:
+    owner = cast.owner if "studio" in address else cast.outsider
+    browser = cast.browser(owner)
+
+    def ask() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as asked:
+            answer = browser.get(address)
+        assert answer.status_code == 200
+        return len(asked), len(answer.content if not answer.streaming else b"".join(answer))
+
+    grow()
+    ask()
+    few, small = ask()
+    grow()
+    many, large = ask()
+    assert large > small or "failed" in address, "the new rows are not on the page"
+    assert many == few
+
+
+def test_a_chart_shows_three_groups_and_the_rest_as_one(cast: Cast) -> None:
+    for number, charge in enumerate((700, 600, 500, 40, 30, 2)):
+        sell(cast, f"m{number}", charge=charge)
+    browser: Client = cast.browser(cast.outsider)
+    context = browser.get("/console/usage/?range=quarter").context
+    spend = {chart.name: chart for chart in context["charts"]}["tokens"]
+    sums = {series.label: sum(series.values) for series in spend.series}
+    assert sums == {"acme/m0": 1400, "acme/m1": 1200, "acme/m2": 1000, "others": 144}
+    assert spend.series[0].values[-2:] == [700, 700]
+    assert (context["totals"].requests, context["totals"].charge.amount) == (12, 3744)
+
+
+def test_calls_without_a_key_are_a_line_of_their_own(cast: Cast) -> None:
+    shop = sell(cast, "model", charge=50)
+    hour = clock.now().replace(minute=0, second=0, microsecond=0)
+    UsageRollup.objects.create(
+        organisation=shop.consumer, subscription=shop.subscription, listing=shop.listing, version=shop.version,
+        hour=hour, shard=0, requests=7,
+    )  # fmt: skip
+    charts = cast.browser(cast.outsider).get("/console/usage/?by=key").context["charts"]
+    sums = {series.label: sum(series.values) for series in charts[0].series}
+    assert sums == {"Playground": 7, "key model": 1}
