@@ -2,11 +2,12 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -28,10 +29,42 @@ def write_llama(directory: Path, *, dtype: torch.dtype = torch.float32, **shape:
     """
     directory.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    config = LlamaConfig(**_settings(shape))
+    config = describe(shape)
     model = LlamaForCausalLM(config).eval().to(dtype)
     model.generation_config.pad_token_id = 0
     model.save_pretrained(directory)
+    _write_words(directory, config)
+    return directory
+
+
+def write_shards(directory: Path, model: LlamaForCausalLM, *, file_bytes: int) -> Path:
+    """Random weights for a model without memory, in files of about `file_bytes` each, and a tokenizer."""
+    directory.mkdir(parents=True, exist_ok=True)
+    draw = torch.Generator().manual_seed(0)
+    tied = set(model.all_tied_weights_keys) if model.config.tie_word_embeddings else set()
+    files: list[dict[str, torch.Tensor]] = [{}]
+    named = [(name, tensor) for name, tensor in model.state_dict().items() if name not in tied]
+    index: dict[str, str] = {}
+    for name, blank in named:
+        made = (
+            torch.ones(blank.shape)
+            if blank.ndim == 1
+            else torch.empty(blank.shape).normal_(0, 0.02, generator=draw)
+        )
+        files[-1][name] = made.to(model.dtype)
+        index[name] = f"model-{len(files):05}.safetensors"
+        if sum(tensor.nbytes for tensor in files[-1].values()) >= file_bytes or name == named[-1][0]:
+            save_file(files[-1], directory / index[name], metadata={"format": "pt"})
+            files[-1].clear()
+            files.append({})
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    model.config.save_pretrained(directory)
+    _write_words(directory, model.config)
+    return directory
+
+
+def _write_words(directory: Path, config: LlamaConfig) -> None:
+    """A tokenizer of one word per token, and a card."""
     words = models.WordLevel({f"w{number}": number for number in range(config.vocab_size)}, unk_token="w0")
     tokenizer = Tokenizer(words)
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -39,7 +72,6 @@ def write_llama(directory: Path, *, dtype: torch.dtype = torch.float32, **shape:
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "w0", "model_max_length": CONTEXT}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     (directory / "README.md").write_text(CARD)
-    return directory
 
 
 def write_demo(directory: Path) -> Path:
@@ -75,9 +107,10 @@ def make_prompts(length: int, count: int, *, seed: int, vocab: int = VOCAB) -> l
     return [[draw.randrange(300, vocab) for _ in range(length)] for _ in range(count)]
 
 
-def _settings(shape: dict[str, Any]) -> dict[str, Any]:
+def describe(shape: Mapping[str, Any]) -> LlamaConfig:
+    """A configuration of this shape that ends no answer."""
     common = {
         "vocab_size": VOCAB, "max_position_embeddings": CONTEXT, "bos_token_id": None, "eos_token_id": None,
         "pad_token_id": 0,
     }  # fmt: skip
-    return common | shape
+    return LlamaConfig(**(common | dict(shape)))

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -92,7 +93,15 @@ def _machine() -> str:
     models = [line for line in _cpu_lines() if line.startswith("model name")]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
     memory = psutil.virtual_memory().total / 2**30
-    return f"{psutil.cpu_count()} cores of {model}, {memory:.0f} GiB, Python {platform.python_version()}"
+    cores = f"{psutil.cpu_count()} cores of {model}, {memory:.0f} GiB"
+    return ", ".join([cores, *_gpus(), f"Python {platform.python_version()}"])
+
+
+def _gpus() -> list[str]:
+    # A group that used one has loaded torch.
+    torch = sys.modules.get("torch")
+    count = torch.cuda.device_count() if torch else 0
+    return [torch.cuda.get_device_name(number) for number in range(count)] if torch else []
 
 
 def _cpu_lines() -> list[str]:
