@@ -8,8 +8,9 @@ from marketplace.validation.tensors import Weights
 # but always one whole context.
 SLOTS = 32
 BUDGET_TOKENS = 65_536
-STEP_TOKENS = 512
-LOGIT_ROWS = 64
+# A step on a GPU, where it is largest: what is reserved must do wherever the version runs.
+STEP_TOKENS = 2048
+LOGIT_ROWS = 256
 BATCH_TOKENS = 16_384
 FRAMEWORK_BYTES = 32 * 2**20
 

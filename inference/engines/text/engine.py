@@ -21,10 +21,9 @@ from inference.engines.base import (
     Sink,
     UnloadableVersion,
 )
-from inference.engines.text import loading
+from inference.engines.text import loading, memory
 from inference.engines.text.generating import Generator
 from inference.engines.text.kv_cache import KVCache
-from inference.engines.text.memory import kv_bytes_per_token, working_bytes
 from inference.engines.text.runner import Runner
 from inference.engines.text.scheduler import Scheduler
 
@@ -65,12 +64,17 @@ class TextEngine:
 
         `slots` is how many requests run at once, `step_tokens` how many tokens one step may compute.
         """
-        is_cuda = device.startswith("cuda")
-        slots = slots or (256 if is_cuda else 64)
-        step_tokens = step_tokens or (2048 if is_cuda else 256)
         loaded = loading.load(directory, manifest=manifest, device=device)
         context_length = _check_context(loaded, manifest)
-        cache = _make_cache(loaded, manifest, context_length=context_length, slots=slots, device=device)
+        usual_slots, usual_tokens = _usual_step(loaded, manifest, device=device)
+        slots, step_tokens = slots or usual_slots, step_tokens or usual_tokens
+        budget = _budget_tokens(loaded, manifest, slots=slots, step_tokens=step_tokens)
+        if budget < context_length:
+            raise UnloadableVersion(
+                f"{manifest.memory_bytes} bytes leave room for {budget} tokens beside the weights; "
+                f"one request may need {context_length}."
+            )
+        cache = _make_cache(loaded, budget, context_length=context_length, slots=slots, device=device)
         generator = Generator(
             scheduler=Scheduler(cache, slots=slots, step_tokens=step_tokens),
             runner=Runner(loaded.model, cache, device=device),
@@ -205,18 +209,30 @@ def _check_context(loaded: loading.Loaded, manifest: Manifest) -> int:
     return manifest.context_length
 
 
+def _usual_step(loaded: loading.Loaded, manifest: Manifest, *, device: str) -> tuple[int, int]:
+    """Slots and tokens of a step. On a GPU large ones, unless the memory promised was reckoned for less."""
+    if device.startswith("cuda"):
+        large = {"slots": memory.GPU_LOGIT_ROWS, "step_tokens": memory.GPU_STEP_TOKENS}
+        if _budget_tokens(loaded, manifest, **large) >= manifest.context_length:
+            return large["slots"], large["step_tokens"]
+    return 64, 256
+
+
+def _budget_tokens(loaded: loading.Loaded, manifest: Manifest, *, slots: int, step_tokens: int) -> int:
+    """How many tokens' keys and values fit into what the manifest's memory leaves beside weights and a step."""
+    working = memory.working_bytes(
+        loaded.shape,
+        step_tokens=max(step_tokens, memory.STEP_TOKENS),
+        logit_rows=max(slots, memory.LOGIT_ROWS),
+    )
+    per_token = memory.kv_bytes_per_token(loaded.shape, item_bytes=loaded.model.dtype.itemsize)
+    budget = (manifest.memory_bytes - loaded.weight_bytes - working) // per_token
+    return max(budget, 0)
+
+
 def _make_cache(
-    loaded: loading.Loaded, manifest: Manifest, *, context_length: int, slots: int, device: str
+    loaded: loading.Loaded, budget: int, *, context_length: int, slots: int, device: str
 ) -> KVCache:
-    """A cache within what the manifest's memory leaves beside weights and activations."""
-    dtype = loaded.model.dtype
-    per_token = kv_bytes_per_token(loaded.shape, item_bytes=dtype.itemsize)
-    budget = (manifest.memory_bytes - loaded.weight_bytes - working_bytes(loaded.shape)) // per_token
-    if budget < context_length:
-        raise UnloadableVersion(
-            f"{manifest.memory_bytes} bytes leave room for {max(budget, 0)} tokens beside the weights; "
-            f"one request may need {context_length}."
-        )
     return KVCache(
         layers=loaded.shape.layers,
         kv_heads=loaded.shape.kv_heads,
@@ -225,5 +241,5 @@ def _make_cache(
         budget_tokens=budget,
         slots=slots,
         device=device,
-        dtype=dtype,
+        dtype=loaded.model.dtype,
     )

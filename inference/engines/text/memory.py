@@ -6,8 +6,9 @@ from typing import Any
 from inference.engines.text.configuration import Shape, dtype_of, shape_of
 
 SHORTEST_SLOT = 128
-STEP_TOKENS = 512
-LOGIT_ROWS = 64
+# What a step computes at most, by default: tokens, and rows of logits (slots). A GPU is worth more at once.
+STEP_TOKENS, LOGIT_ROWS = 512, 64
+GPU_STEP_TOKENS, GPU_LOGIT_ROWS = 2048, 256
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -26,9 +27,9 @@ def kv_bytes_per_token(shape: Shape, *, item_bytes: int) -> int:
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * item_bytes
 
 
-def working_bytes(shape: Shape) -> int:
+def working_bytes(shape: Shape, *, step_tokens: int = STEP_TOKENS, logit_rows: int = LOGIT_ROWS) -> int:
     """Bytes of a step's activations, and of float32 logits with their copies in sampling."""
-    return 4 * (STEP_TOKENS * shape.hidden * 16 + LOGIT_ROWS * shape.vocab * 3)
+    return 4 * (step_tokens * shape.hidden * 16 + logit_rows * shape.vocab * 3)
 
 
 def estimate_memory(config: Mapping[str, Any], *, slots: int, context: int, weight_bytes: int = 0) -> int:

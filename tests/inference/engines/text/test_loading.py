@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from inference.engines import registry
 from inference.engines.base import UnloadableVersion
 from inference.engines.text import configuration, loading
-from inference.engines.text.engine import TextEngine
+from inference.engines.text.engine import TextEngine, _usual_step
 from inference.engines.text.memory import estimate_memory, slot_lengths
 from tests.inference.engines.text.conftest import Start
 from tests.inference.engines.text.models import (
@@ -232,3 +232,15 @@ def test_publishing_can_ask_for_memory_without_torch() -> None:
         "inference.engines.registry; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(("device", "extra", "usual"), [
+    ("cpu", 10**9, (64, 256)), ("cuda", 10**9, (256, 2048)), ("cuda:1", 10**9, (256, 2048)), ("cuda", 0, (64, 256)),
+])  # fmt: skip
+def test_a_gpu_takes_large_steps_where_the_memory_was_reckoned_for_them(
+    llama: Path, device: str, extra: int, usual: tuple[int, int]
+) -> None:
+    loaded = loading.load(llama, manifest=manifest(), device="cpu")
+    raw = json.loads((llama / "config.json").read_text())
+    small = estimate_memory(raw, slots=1, context=CONTEXT, weight_bytes=loaded.weight_bytes)
+    assert _usual_step(loaded, manifest(memory=small + extra), device=device) == usual
