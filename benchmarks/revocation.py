@@ -1,7 +1,8 @@
 """How long what has been revoked still works, under load on two web processes.
 
-A revocation's time runs from the answer to it until the last call that was sent later and admitted anywhere.
-Calls in flight are measured too: until the last of the streams that ran has been stopped.
+A revocation's time runs from the answer to it until the last admission anywhere, which is in the id of its usage event:
+a change of plan ends one subscription and begins another, and calls are told apart by that. Calls in flight are
+measured too: until the last of the streams that ran has been stopped.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import psycopg
 
 from benchmarks.chaos import market
 from benchmarks.chaos.market import METERED, PAID, Market
@@ -25,13 +27,14 @@ CALLERS = 8
 STREAMS = 4
 SECONDS_BEFORE = 2.0
 SECONDS_AFTER = 3.0
+METER_SECONDS = 3.0
 
 
 @dataclass
 class Seen:
-    """When the calls that were admitted were sent, and when each stream ended, in monotonic seconds."""
+    """How many calls were answered, and when each stream was stopped, in Unix seconds."""
 
-    admitted: list[float] = field(default_factory=list)
+    answered: int = 0
     stopped: list[float] = field(default_factory=list)
 
 
@@ -56,6 +59,10 @@ def end_subscription(scene: Scene) -> None:
     scene.buyer.call("DELETE", f"/api/subscriptions/{scene.subscription}/")
 
 
+def change_plan(scene: Scene) -> None:
+    scene.buyer.call("PATCH", f"/api/subscriptions/{scene.subscription}/", json={"plan": "metered"})
+
+
 def withdraw_listing(scene: Scene) -> None:
     scene.seller.call("PUT", f"/api/listings/{scene.model}/withdrawal/", json={"reason": "Measured."})
 
@@ -71,7 +78,7 @@ def suspend_organisation(scene: Scene) -> None:
 
 
 REVOCATIONS: tuple[Callable[[Scene], None], ...] = (
-    revoke_key, end_subscription, withdraw_listing, suspend_organisation,
+    revoke_key, change_plan, end_subscription, withdraw_listing, suspend_organisation,
 )  # fmt: skip
 
 
@@ -96,19 +103,33 @@ def measure(scene: Scene, revoke: Callable[[Scene], None]) -> tuple[float, float
         streams = [threads.submit(_stream, scene, seen, enough) for _ in range(STREAMS)]
         time.sleep(SECONDS_BEFORE)
         revoke(scene)
-        revoked = time.monotonic()
+        revoked = time.time()
         time.sleep(SECONDS_AFTER)
         enough.set()
         for each in callers + streams:
             each.result(60)
-    if not seen.admitted or len(seen.stopped) < STREAMS:
+    if not seen.answered or len(seen.stopped) < STREAMS:
         raise RuntimeError(
-            f"{revoke.__name__}: {len(seen.admitted)} admitted, {len(seen.stopped)} streams stopped"
+            f"{revoke.__name__}: {seen.answered} answered, {len(seen.stopped)} streams stopped"
         )
-    late = max(0.0, max(seen.admitted) - revoked)
+    late = max(0.0, _last_admission(scene) - revoked)
     flying = max(0.0, max(seen.stopped) - revoked)
     print(f"  {revoke.__name__}: last admission {late:.3f} s, last stream {flying:.3f} s", flush=True)
     return late, flying
+
+
+def _last_admission(scene: Scene) -> float:
+    """Unix seconds of the subscription's newest call, once the meter has recorded all that ended."""
+    asked = "SELECT max(id::text)::uuid FROM usage_event WHERE subscription_id = %s"
+    newest, deadline = None, time.monotonic() + METER_SECONDS
+    with psycopg.connect(scene.site.services.database_url, autocommit=True) as database:
+        while time.monotonic() < deadline:
+            found = database.execute(asked, [scene.subscription]).fetchone()
+            newest = found[0] if found else None
+            time.sleep(0.2)
+    if newest is None:
+        raise RuntimeError("no call was recorded")
+    return float(newest.int >> 80) / 1000
 
 
 def _set(site: Market, name: str) -> Scene:
@@ -127,9 +148,8 @@ def _call_on(scene: Scene, seen: Seen, enough: threading.Event) -> None:
     # A connection for each call, so that both web processes get some.
     while not enough.is_set():
         with httpx.Client(base_url=scene.site.stack.url, timeout=60) as client:
-            sent = time.monotonic()
             if _ask(client, scene).status_code == 200:
-                seen.admitted.append(sent)
+                seen.answered += 1
             else:
                 time.sleep(0.02)
 
@@ -145,7 +165,7 @@ def _stream(scene: Scene, seen: Seen, enough: threading.Event) -> None:
         while not enough.is_set():
             with client.stream("POST", "/v1/chat/completions", headers=_headers(scene), json=asked) as answer:
                 if any("error" in line for line in answer.iter_lines()):
-                    seen.stopped.append(time.monotonic())
+                    seen.stopped.append(time.time())
                     return
 
 
