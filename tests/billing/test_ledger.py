@@ -57,7 +57,7 @@ def test_currencies_balance_apart(accounts: Two) -> None:
     euros = ledger.account(Kind.COMMISSION, currency="EUR")
     with pytest.raises(Unbalanced):
         ledger.post("k", kind="usage", entries={accounts[0]: 70, euros: -70})
-    with pytest.raises(DatabaseError, match="does not sum to zero"):
+    with pytest.raises(DatabaseError, match=r"does not sum to zero|is empty"):
         write({accounts[0]: 70, euros: -70})
 
 
@@ -73,7 +73,7 @@ def test_a_reversal_mirrors_and_comes_once(accounts: Two) -> None:
 
 @pytest.mark.parametrize("amounts", [(70, -69), (70,), ()])
 def test_the_database_refuses_what_does_not_balance(accounts: Two, amounts: tuple[int, ...]) -> None:
-    with pytest.raises(DatabaseError, match="does not sum to zero"):
+    with pytest.raises(DatabaseError, match=r"does not sum to zero|is empty"):
         write(dict(zip(accounts, amounts, strict=False)))
     assert not LedgerTransaction.objects.exists()
 
