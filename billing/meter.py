@@ -1,5 +1,6 @@
 """The meter process: its loop, its chores and what it does when Redis or Postgres is away."""
 
+import gc
 import logging
 import os
 import socket
@@ -26,6 +27,15 @@ _SHARDS = 16
 _PATIENCE_S = 0.5
 
 _log = logging.getLogger(__name__)
+
+
+def spare_collector() -> None:
+    """Let Python look for cycles after many objects, not a few: a batch is a hundred thousand that have none, and
+    looking through them time and again took a quarter of a meter's processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 @dataclass(slots=True)

@@ -19,9 +19,12 @@ def main() -> None:
     import django
 
     django.setup()
+    from billing.meter import spare_collector
+
     how, (count, number, of, at_ms) = sys.argv[1], map(int, sys.argv[2:6])
     sent = _sent(count, number, of, at_ms)
     run = _stream(sent, number) if how == "stream" else _direct(sent, number)
+    spare_collector()
     print("ready", flush=True)
     sys.stdin.readline()
     started = time.perf_counter()

@@ -6,11 +6,13 @@ from django.db import migrations
 CHANGE = """
 CREATE FUNCTION require_balanced_entries() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
+    -- An array, because the planner knows nothing of `written` and would rather read every entry there is.
+    subjects uuid[] := ARRAY(SELECT DISTINCT transaction_id FROM written);
     subject uuid;
 BEGIN
     SELECT entry.transaction_id INTO subject
         FROM billing_ledgerentry entry JOIN billing_ledgeraccount account ON account.id = entry.account_id
-        WHERE entry.transaction_id IN (SELECT transaction_id FROM written)
+        WHERE entry.transaction_id = ANY(subjects)
         GROUP BY entry.transaction_id, account.currency HAVING sum(entry.amount) <> 0 LIMIT 1;
     IF subject IS NOT NULL THEN
         RAISE EXCEPTION 'ledger transaction % does not sum to zero', subject USING ERRCODE = 'check_violation';
