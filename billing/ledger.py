@@ -13,7 +13,6 @@ from billing.models import BillingPeriod, LedgerAccount, LedgerEntry, LedgerTran
 from portal.accounts.models import Organisation
 from portal.kit import clock, ids
 
-
 _POST = """
     INSERT INTO billing_ledgertransaction (id, key, kind, period_id, reason, created_at)
     SELECT id, key, kind, period, '', %s FROM jsonb_to_recordset(%s) AS new (id uuid, key text, kind text, period uuid)
