@@ -24,9 +24,11 @@ from benchmarks.scale.size import FULL, QUICK
 COMMAND = "make bench ONLY=pages"
 DEEP = 40
 USAGE = [
-    f"/console/usage/?range={span}&by={by}" for span in ("day", "month", "quarter") for by in ("model", "key")
+    f"/console/usage/?range={span}&by={by}"
+    for span in ("day", "week", "month", "quarter")
+    for by in ("model", "key")
 ]
-EARNINGS = [f"/studio/earnings/?range={span}" for span in ("day", "month", "quarter")]
+EARNINGS = [f"/studio/earnings/?range={span}" for span in ("day", "week", "month", "quarter")]
 LOG = ["/console/requests/", "/console/requests/?outcome=failed", "/api/requests/?limit=50"]
 WORDS = ["chat", "rare1f3", "model", "legl sumary", "quiet birch", "ember chat contracts", "gla"]
 SORTS = ["newest", "name", "smallest", "price", "popular", "throughput", "latency"]

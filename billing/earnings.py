@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,12 +17,13 @@ from django.db.models.functions import Trunc
 
 from billing import ledger, periods, spans
 from billing.errors import MixedCurrencies
-from billing.models import LedgerAccount, LedgerTransaction
+from billing.models import EarnedDay, LedgerAccount, LedgerTransaction
 from billing.spans import Rows, Step
 from portal.accounts.models import Organisation
 from portal.kit.money import Money
 
 Row = Mapping[str, Any]
+_CURRENCY = F("subscription__plan_version__currency")
 Groups = dict[tuple[Any, ...], list[Row]]
 
 
@@ -63,15 +64,15 @@ class EarnedPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Earnings of a range, by listing (highest gross first) and by day; `balance` is owed now, all told."""
+    """Earnings of a range, by listing (highest gross first) and by step; `balance` is owed now, all told."""
 
     total: Earned
     listings: tuple[ListingEarned, ...]
-    days: tuple[EarnedPoint, ...]
+    steps: tuple[EarnedPoint, ...]
     balance: Money
 
 
-def summary(provider: Organisation, start: datetime, end: datetime) -> Summary:
+def summary(provider: Organisation, start: datetime, end: datetime, *, step: Step = "day") -> Summary:
     """Earnings in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
     by_listing = _by_listing(provider, start, end)
     listings = [
@@ -82,14 +83,12 @@ def summary(provider: Organisation, start: datetime, end: datetime) -> Summary:
     return Summary(
         total=total,
         listings=tuple(sorted(listings, key=lambda part: -part.earned.gross.amount)),
-        days=tuple(series(provider, start, end, step="day")),
+        steps=tuple(series(provider, start, end, step=step)),
         balance=balance(provider, total.gross.currency),
     )
 
 
-def series(
-    provider: Organisation, start: datetime, end: datetime, *, step: Literal["hour", "day", "month"]
-) -> list[EarnedPoint]:
+def series(provider: Organisation, start: datetime, end: datetime, *, step: Step) -> list[EarnedPoint]:
     """Earnings per step of time, in order. Steps without calls and fees are left out."""
     sold = _rows(provider, start, end, step=step)
     by_time = _group(
@@ -118,7 +117,11 @@ def _by_listing(provider: Organisation, start: datetime, end: datetime) -> Group
 
 
 def _rows(provider: Organisation, start: datetime, end: datetime, *, step: Step | None = None) -> Rows:
-    return spans.rows(start, end, step=step, listing__organisation=provider)
+    if spans.are_days(start, end, step=step):
+        first = start.replace(minute=0, second=0, microsecond=0)
+        days = EarnedDay.objects.filter(listing__organisation=provider, day__gte=first, day__lt=end)
+        return Rows(days, "day")
+    return spans.rows(start, end, step="hour", listing__organisation=provider)
 
 
 def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[LedgerTransaction]:
@@ -131,8 +134,10 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
 
 
 def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
-    currency = F("subscription__plan_version__currency")
-    found: Iterable[Row] = rows.found.values(currency=currency, **columns).annotate(
+    # Days have it themselves; an hour's is that of its subscription.
+    named: dict[str, Any] = {} if rows.found.model is EarnedDay else {"currency": _CURRENCY}
+    names = ["currency"] if rows.found.model is EarnedDay else []
+    found: Iterable[Row] = rows.found.values(*names, **named, **columns).annotate(
         calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
     )
     return found

@@ -113,6 +113,23 @@ class DaysEqualHours:
             yield f"organisation {organisation}, listing {listing}, {day}: days {days}, hours {hours}"
 
 
+class EarnedDaysEqualHours:
+    """What providers see as earned is what the sums of their consumers' hours say, per listing and day."""
+
+    name: ClassVar[str] = "earned days equal hours"
+
+    def violations(self) -> Iterator[str]:
+        sums = "ARRAY[sum(requests), sum(charge), sum(commission)]"
+        for listing, day, days, hours in _rows(f"""
+            SELECT listing_id, day, days.sums, hours.sums
+            FROM (SELECT listing_id, day, {sums} sums FROM billing_earnedday GROUP BY 1, 2) days
+            FULL JOIN (
+                SELECT listing_id, date_trunc('day', hour, 'UTC') AS day, {sums} sums
+                FROM billing_usagerollup GROUP BY 1, 2) hours
+            USING (listing_id, day) WHERE days.sums IS DISTINCT FROM hours.sums"""):  # noqa: S608
+            yield f"listing {listing}, {day}: days {days}, hours {hours}"
+
+
 class GrossIsSplit:
     """Per period the lines, the period's gross and the ledger's entries say the same usage, the ledger has the
     flat fee once, and both together are the provider's share and the commission.
@@ -154,6 +171,7 @@ ALL: tuple[Invariant, ...] = (
     RollupsEqualEvents(),
     KeyDaysEqualEvents(),
     DaysEqualHours(),
+    EarnedDaysEqualHours(),
     GrossIsSplit(),
 )
 

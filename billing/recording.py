@@ -45,7 +45,7 @@ _ROLL_UP = f"""
             period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_new.id) AS gross
         FROM usage_new LEFT JOIN billing_billingperiod period ON period.id = period_id
     ), hours AS (
-        SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s::smallint AS shard,
+        SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s::smallint AS shard, min(currency) AS currency,
             count(*) FILTER (WHERE NOT {_ANSWERED}) AS failed,
             {", ".join(f"coalesce(sum({meter}) FILTER (WHERE {_ANSWERED}), 0) AS {meter}" for meter in METERS)},
             sum(charge) AS charge, coalesce(
@@ -57,6 +57,12 @@ _ROLL_UP = f"""
         SELECT {_IDENTITY}, hour, shard, {", ".join(_SUMS)} FROM hours ORDER BY {_IDENTITY}, hour
         ON CONFLICT (organisation_id, hour, subscription_id, listing_id, version_id, api_key_id, shard)
         DO UPDATE SET {_ADDED}
+    ), earned AS (
+        INSERT INTO billing_earnedday AS known (listing_id, day, currency, shard, requests, charge, commission)
+        SELECT listing_id, date_trunc('day', hour, 'UTC') AS day, currency, shard, sum(requests), sum(charge), sum(commission)
+        FROM hours GROUP BY listing_id, day, currency, shard ORDER BY listing_id, day, currency
+        ON CONFLICT (listing_id, day, currency, shard) DO UPDATE SET requests = known.requests + excluded.requests,
+            charge = known.charge + excluded.charge, commission = known.commission + excluded.commission
     )
     INSERT INTO billing_dailyusage AS known ({_IDENTITY}, day, shard, {", ".join(_SUMS)})
     SELECT {_IDENTITY}, date_trunc('day', hour, 'UTC') AS day, shard, {", ".join(f"sum({name})" for name in _SUMS)}

@@ -159,5 +159,5 @@ class EarnedPointSerializer(serializers.Serializer[earnings.EarnedPoint]):
 class EarningsSerializer(serializers.Serializer[earnings.Summary]):
     total = EarnedSerializer()
     listings = ListingEarnedSerializer(many=True)
-    days = EarnedPointSerializer(many=True)
+    days = EarnedPointSerializer(many=True, source="steps")
     balance = MoneySerializer()

@@ -24,9 +24,14 @@ class Rows(NamedTuple):
 def rows(start: datetime, end: datetime, *, step: Step | None = None, **whose: object) -> Rows:
     """The sums of `whose` usage in the hours from `start` to before `end`, in steps no finer than `step`."""
     first = start.replace(minute=0, second=0, microsecond=0)
-    if step != "hour" and first.hour == 0 and _is_whole(end):
+    if are_days(start, end, step=step):
         return Rows(DailyUsage.objects.filter(**whose, day__gte=first, day__lt=end), "day")
     return Rows(UsageRollup.objects.filter(**whose, hour__gte=first, hour__lt=end), "hour")
+
+
+def are_days(start: datetime, end: datetime, *, step: Step | None = None) -> bool:
+    """Whether sums of days answer a question about these hours, in steps no finer than `step`."""
+    return step != "hour" and start.hour == 0 and _is_whole(end)
 
 
 def _is_whole(end: datetime) -> bool:

@@ -26,3 +26,7 @@ INSERT INTO billing_dailyusage (organisation_id, subscription_id, listing_id, ve
         sum(requests), sum(failed), sum(input_tokens), sum(output_tokens), sum(cached_tokens), sum(images), sum(compute_ms),
         sum(charge), sum(commission)
     FROM billing_usagerollup GROUP BY 1, 2, 3, 4, 5, 6, 7;
+
+INSERT INTO billing_earnedday (listing_id, day, currency, shard, requests, charge, commission)
+    SELECT listing_id, day, 'USD', shard, sum(requests), sum(charge), sum(commission)
+    FROM billing_dailyusage GROUP BY listing_id, day, shard;

@@ -5,9 +5,9 @@ from billing.models.event import Outcome, UsageEvent
 from billing.models.lease import Lease, LeaseGrant
 from billing.models.ledger import LedgerAccount, LedgerEntry, LedgerTransaction
 from billing.models.period import BillingPeriod
-from billing.models.usage import DailyUsage, RatedLine, UsageRollup
+from billing.models.usage import DailyUsage, EarnedDay, RatedLine, UsageRollup
 
 __all__ = [
-    "BillingPeriod", "BudgetLease", "DailyUsage", "KeyDay", "Lease", "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
+    "BillingPeriod", "BudgetLease", "DailyUsage", "EarnedDay", "KeyDay", "Lease", "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
     "RatedLine", "UsageEvent", "UsageRollup",
 ]  # fmt: skip

@@ -49,6 +49,14 @@ class LedgerTransaction(models.Model):
     reason = models.CharField(max_length=240, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
+    class Meta:
+        # The few that are no usage: flat fees and what operators post.
+        indexes = [
+            models.Index(
+                fields=["kind", "created_at"], name="transaction_by_kind", condition=~Q(kind="usage")
+            )
+        ]
+
     def __str__(self) -> str:
         return self.key
 
@@ -58,7 +66,10 @@ class LedgerEntry(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     transaction = models.ForeignKey(LedgerTransaction, on_delete=models.PROTECT, related_name="entries")
-    account = models.ForeignKey(LedgerAccount, on_delete=models.PROTECT, related_name="entries")
+    # Its index carries the amount, so that a balance reads no rows.
+    account = models.ForeignKey(
+        LedgerAccount, on_delete=models.PROTECT, related_name="entries", db_index=False
+    )
     amount = models.BigIntegerField()
 
     class Meta:
@@ -66,6 +77,7 @@ class LedgerEntry(models.Model):
             models.UniqueConstraint(fields=["transaction", "account"], name="entry_once_per_account"),
             models.CheckConstraint(condition=~Q(amount=0), name="entry_moves_money"),
         ]
+        indexes = [models.Index(fields=["account"], include=["amount"], name="entry_by_account")]
 
     def __str__(self) -> str:
         return str(self.amount)

@@ -77,6 +77,27 @@ class DailyUsage(Sums):
         return f"{self.listing_id} on {self.day:%Y-%m-%d}"
 
 
+class EarnedDay(models.Model):
+    """What a listing's calls came to on one day in UTC, whoever made them: what pages of earnings read."""
+
+    id = models.BigAutoField(primary_key=True)
+    listing = models.ForeignKey(Listing, on_delete=models.PROTECT, related_name="+")
+    day = models.DateTimeField()
+    currency = models.CharField(max_length=3)
+    shard = models.SmallIntegerField(default=0)
+    requests = models.BigIntegerField(default=0)
+    charge = models.BigIntegerField(default=0)
+    commission = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["listing", "day", "currency", "shard"], name="earned_day_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.charge} on {self.day:%Y-%m-%d}"
+
+
 class RatedLine(models.Model):
     """A period's cumulative units of one priced meter and what they cost. Invoices read it; no one claims events."""
 

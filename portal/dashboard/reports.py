@@ -11,7 +11,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from billing import earnings, usage
-from billing.earnings import EarnedPoint
 from billing.usage import Point, Totals
 from portal.accounts.models import Organisation
 from portal.kit import clock
@@ -49,9 +48,13 @@ RANGES = (
 )
 
 
-def chosen_range(asked: QueryDict, *, default: str = "day") -> Range:
+# Earnings of a week are bars of days: hours would be sums over every consumer's hours.
+EARNINGS_RANGES = (RANGES[0], Range("week", gettext_lazy("7 days"), "day", 7), *RANGES[2:])
+
+
+def chosen_range(asked: QueryDict, *, default: str = "day", ranges: Sequence[Range] = RANGES) -> Range:
     """The range that the query string names."""
-    found = {each.key: each for each in RANGES}
+    found = {each.key: each for each in ranges}
     return found.get(asked.get("range", default)) or found[default]
 
 
@@ -89,10 +92,9 @@ def _usage_charts(organisation: Organisation, span: Range, groups: Sequence[Poin
     ]
 
 
-def earnings_charts(provider: Organisation, span: Range, *, days: Sequence[EarnedPoint]) -> list[Chart]:
-    """What was earned, and for how many calls; `days` are those of the range's summary."""
-    found = days if span.step == "day" else earnings.series(provider, span.steps[0], _end(), step=span.step)
-    points = {point.at: point.earned for point in found}
+def earnings_charts(summary: earnings.Summary, span: Range) -> list[Chart]:
+    """What was earned, and for how many calls."""
+    points = {point.at: point.earned for point in summary.steps}
     currency = next((earned.net.currency for earned in points.values()), "")
     net = [float(points[at].net.major()) if at in points else 0 for at in span.steps]
     calls = [points[at].requests if at in points else 0 for at in span.steps]
@@ -106,7 +108,7 @@ def earnings_charts(provider: Organisation, span: Range, *, days: Sequence[Earne
 
 
 def earnings_summary(provider: Organisation, span: Range) -> earnings.Summary:
-    return earnings.summary(provider, span.steps[0], _end())
+    return earnings.summary(provider, span.steps[0], _end(), step=span.step)
 
 
 def _end() -> datetime:

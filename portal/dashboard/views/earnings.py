@@ -19,7 +19,7 @@ from portal.kit.tables import Column
 def earnings(request: HttpRequest) -> HttpResponse:
     """Usage, fees, commission and net by listing; what the marketplace owes."""
     organisation = actor(request).organisation
-    span = reports.chosen_range(request.GET, default="month")
+    span = reports.chosen_range(request.GET, default="month", ranges=reports.EARNINGS_RANGES)
     summary = reports.earnings_summary(organisation, span)
     listings = _sheet(summary, request.GET)
     if request.GET.get("format") == "csv":
@@ -27,10 +27,10 @@ def earnings(request: HttpRequest) -> HttpResponse:
         return csv_rows(head, listings.cells(), name="earnings")
     context = {
         "span": span,
-        "ranges": reports.RANGES,
+        "ranges": reports.EARNINGS_RANGES,
         "summary": summary,
         "listings": listings,
-        "charts": reports.earnings_charts(organisation, span, days=summary.days),
+        "charts": reports.earnings_charts(summary, span),
     }
     return render(request, "studio/earnings.html", context)
 

@@ -8,7 +8,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from billing.models import DailyUsage, UsageRollup
+from billing import usage
+from billing.models import DailyUsage, EarnedDay, UsageRollup
 from marketplace.models import Version
 from portal.accounts import api_keys
 from portal.kit import clock
@@ -34,6 +35,14 @@ def sell(cast: Cast, slug: str, *, charge: int) -> Shop:
         }  # fmt: skip
         UsageRollup.objects.create(hour=hour, **sums)
         DailyUsage.objects.create(day=hour.replace(hour=0), **sums)
+        EarnedDay.objects.create(
+            listing=shop.listing,
+            day=hour.replace(hour=0),
+            currency="USD",
+            requests=1,
+            charge=charge,
+            commission=charge // 10,
+        )
     shop.version.state = Version.State.READY
     shop.version.save()
     shop.listing.current_version = shop.version
@@ -100,3 +109,22 @@ def test_calls_without_a_key_are_a_line_of_their_own(cast: Cast) -> None:
     charts = cast.browser(cast.outsider).get("/console/usage/?by=key").context["charts"]
     sums = {series.label: sum(series.values) for series in charts[0].series}
     assert sums == {"Playground": 7, "key model": 1}
+
+
+def test_the_log_goes_on_from_recent_calls_to_those_of_long_ago(cast: Cast) -> None:
+    shop = sell(cast, "model", charge=1)
+    mine = shop.consumer
+    record_calls(shop.listing, 60, days_ago=1, organisation_id=mine.pk)
+    record_calls(shop.listing, 70, days_ago=40, organisation_id=mine.pk)
+    browser, address, seen = cast.browser(cast.outsider), "/console/requests/", []
+    while address:
+        table = browser.get(address).context["table"]
+        seen += [row.pk for row in table.page]
+        address = f"/console/requests/{table.next_url}" if table.next_url else ""
+    assert len(seen) == 3 + 60 + 70
+    assert seen == sorted(seen, reverse=True)
+    told, cursor = [], None
+    while not told or cursor:
+        page = usage.request_log(mine, cursor=cursor, limit=25)
+        told, cursor = told + [row.pk for row in page.rows], page.next_cursor
+    assert told == seen

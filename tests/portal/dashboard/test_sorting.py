@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from billing.models import DailyUsage, UsageRollup
+from billing.models import DailyUsage, EarnedDay, UsageRollup
 from portal.accounts import api_keys
 from portal.accounts.models import ApiKey
 from portal.kit import clock
@@ -27,6 +27,10 @@ def use(shop: Shop, *, requests: int, charge: int, output_tokens: int = 0, key: 
     }  # fmt: skip
     UsageRollup.objects.create(hour=hour, **sums)
     DailyUsage.objects.create(day=hour.replace(hour=0), **sums)
+    earned = {name: sums[name] for name in ("listing", "requests", "charge")}
+    EarnedDay.objects.create(
+        day=hour.replace(hour=0), currency="USD", shard=key.pk.int % 1000 if key else 0, **earned
+    )
 
 
 @pytest.fixture
