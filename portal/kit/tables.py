@@ -169,9 +169,13 @@ class Table(Arranged):
     def __init__(
         self, rows: QuerySet[Any], columns: Sequence[Column], *, query: QueryDict, order: str = "-created_at",
         search: Callable[[str], Q] | None = None, choices: Sequence[Choice] = (), size: int = 25,
+        near: Callable[[QuerySet[Any], Any], QuerySet[Any]] | None = None,
     ) -> None:  # fmt: skip
+        """`near(rows, id)` keeps those that most likely follow the id (None: the first ones): they are asked for
+        alone, and if they fill no page, all are.
+        """
         super().__init__(columns, query=query, order=order, choices=choices, searchable=search is not None)
-        self._search, self._size = search, size
+        self._search, self._size, self._near = search, size, near
         self._rows = self._narrowed(rows)
 
     @cached_property
@@ -217,6 +221,10 @@ class Table(Arranged):
             if self._field != "id":
                 beyond |= Q(**{self._field: value, f"pk__{past}": pk})
             rows = rows.filter(beyond)
+        if self._near and self._field == "id":
+            found = list(self._near(rows, self._cursor[2] if self._cursor else None)[: self._size + 1])
+            if len(found) > self._size:
+                return found
         return list(rows[: self._size + 1])
 
     def _ordered(self, rows: QuerySet[Any]) -> QuerySet[Any]:

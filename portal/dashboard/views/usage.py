@@ -70,7 +70,7 @@ def requests(request: HttpRequest) -> HttpResponse:
     ]
     table = Table(
         metered.requests(organisation), columns, query=request.GET, order="-id", search=_by_request_id,
-        choices=_log_choices(organisation), size=50,
+        choices=_log_choices(organisation), size=50, near=metered.near,
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="requests")
