@@ -5,6 +5,7 @@ no padding. Here they part again: every run of decoding sequences in neighbourin
 call, and so is every run of fresh prompts of one length; a later chunk of a prompt is a call of its own.
 """
 
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as attend
 from transformers import AttentionInterface
 
+from inference.engines.device import upload
 from inference.engines.text.kv_cache import Pool
 
 NAME = "mercato_slots"
@@ -39,7 +41,7 @@ class Call:
 
 @dataclass(slots=True)
 class Decoding:
-    """One token each of the sequences in neighbouring slots; `lengths` [n] counts it too."""
+    """One token each of the sequences in neighbouring slots; their `lengths` count it too."""
 
     pool: Pool
     first_slot: int
@@ -47,7 +49,7 @@ class Decoding:
     stop: int
     longest: int
     shortest: int
-    lengths: torch.Tensor
+    lengths: Items[int]
     masks: dict[int, torch.Tensor | None] = field(default_factory=dict)
 
     def run(self, call: "Call") -> torch.Tensor:
@@ -57,23 +59,23 @@ class Decoding:
         values = pool.values[call.layer][slots, :, : self.longest]
         # The query heads that share a key head become the rows of one small matrix: no key is repeated.
         rows = call.query[self.start : self.stop].reshape(count, pool.kv_heads, -1, pool.head_dim)
-        output = attend(rows, keys, values, attn_mask=self._mask(call.window, rows.dtype), scale=call.scale)
+        output = attend(rows, keys, values, attn_mask=self._mask(call.window, rows), scale=call.scale)
         return output.reshape(count, 1, -1, pool.head_dim)
 
-    def _mask(self, window: int, dtype: torch.dtype) -> torch.Tensor | None:
+    def _mask(self, window: int, like: torch.Tensor) -> torch.Tensor | None:
         if window not in self.masks:
-            self.masks[window] = self._build_mask(window, dtype)
+            self.masks[window] = self._build_mask(window, like)
         return self.masks[window]
 
-    def _build_mask(self, window: int, dtype: torch.dtype) -> torch.Tensor | None:
+    def _build_mask(self, window: int, like: torch.Tensor) -> torch.Tensor | None:
         if self.shortest == self.longest and not 0 < window < self.longest:
             return None
-        lengths = self.lengths[:, None]
+        lengths = upload(list(self.lengths), device=str(like.device))[:, None]
         positions = torch.arange(self.longest, device=lengths.device)[None]
         hidden = positions >= lengths
         if window:
             hidden = hidden | (positions < lengths - window)
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+        mask = torch.zeros(hidden.shape, dtype=like.dtype, device=hidden.device)
         return mask.masked_fill_(hidden, float("-inf"))[:, None, None]
 
 

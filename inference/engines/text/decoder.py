@@ -19,6 +19,10 @@ Decoder = Callable[[torch.Tensor, torch.Tensor, attention.Step], torch.Tensor]
 # On a CPU, joining larger weights would copy most of a model while it loads, page by page out of its mapped file,
 # to save calls that cost nothing beside such products.
 LARGEST_JOINT_BYTES = 4 * 2**20
+# Angles of all positions are kept where they take no more; to compute those of a step takes as long as a small layer.
+LARGEST_ANGLES_BYTES = 8 * 2**20
+# The ways of scaling in which a position's angles do not depend on the others.
+FIXED_ROPE_TYPES = {"default", "linear", "llama3", "yarn"}
 LLAMA_FAMILY = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 
 
@@ -141,6 +145,26 @@ class Layer:
         return step.run(call).flatten(1)
 
 
+class Angles:
+    """Cosine and sine [tokens, 1, head_dim] of positions, as the model's own rotary embedding gives them."""
+
+    def __init__(self, rotary: Any, *, positions: int, head_dim: int) -> None:
+        self._rotary = rotary
+        self._positions = positions
+        self._is_fixed = getattr(rotary, "rope_type", "") in FIXED_ROPE_TYPES
+        self._numbers = 2 * positions * head_dim
+        self._kept: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def __call__(self, hidden: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._is_fixed or self._numbers * hidden.element_size() > LARGEST_ANGLES_BYTES:
+            cos, sin = self._rotary(hidden, positions[:, None])
+            return cos, sin
+        if self._kept is None:
+            every = torch.arange(self._positions, device=hidden.device)
+            self._kept = self._rotary(hidden[:1], every[:, None])
+        return self._kept[0].index_select(0, positions), self._kept[1].index_select(0, positions)
+
+
 class LlamaDecoder:
     """The Llama family's layers over the weights of a transformers model, which stays usable beside it."""
 
@@ -148,13 +172,17 @@ class LlamaDecoder:
         body: Any = model.base_model
         windows = bool(getattr(model.config, "sliding_window", None))
         self._embed: torch.Tensor = body.embed_tokens.weight
-        self._rotate = body.rotary_emb
         self._layers = [Layer(n, module, windows=windows) for n, module in enumerate(body.layers)]
+        self._angles = Angles(
+            body.rotary_emb,
+            positions=model.config.max_position_embeddings,
+            head_dim=body.layers[0].self_attn.head_dim,
+        )
         self._norm = Norm.of(body.norm)
 
     def __call__(self, tokens: torch.Tensor, positions: torch.Tensor, step: attention.Step) -> torch.Tensor:
         hidden = functional.embedding(tokens, self._embed)
-        cos, sin = self._rotate(hidden, positions[:, None])
+        cos, sin = self._angles(hidden, positions)
         for layer in self._layers:
             hidden = layer(hidden, cos, sin, step)
         return self._norm(hidden)

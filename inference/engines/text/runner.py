@@ -21,6 +21,8 @@ class Runner:
         self._head: torch.nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
         self._cache = cache
         self._device = device
+        # Where each key head's rows begin in a slot, by the slot's length.
+        self._heads: dict[int, torch.Tensor] = {}
         # Wrapping joins weights, and leaves blocks behind in which no joint one fits.
         hand_back_memory(device)
 
@@ -32,8 +34,10 @@ class Runner:
         ordered = sorted(works, key=_layout_key)
         tokens = [t for w in ordered for t in w.sequence.tokens[w.start : w.start + w.count]]
         positions = [p for w in ordered for p in range(w.start, w.start + w.count)]
-        packed = upload([tokens, positions], device=self._device)
-        step = self._lay_out(ordered, packed[1])
+        slots = [w.sequence.slot for w in ordered for _ in range(w.count)]
+        # One upload: each takes as long as a small product.
+        packed = upload([tokens, positions, slots], device=self._device)
+        step = self._lay_out(ordered, packed[1], packed[2])
         hidden = self._decode(packed[0], packed[1], step)
         completing, rows = _completing(ordered)
         if not rows:
@@ -45,27 +49,29 @@ class Runner:
 
     def free(self) -> None:
         """Let go of the model. `run` must not be called again."""
-        del self._decode, self._head
+        del self._decode, self._head, self._heads
         hand_back_memory(self._device)
 
-    def _lay_out(self, ordered: Items[Work], positions: torch.Tensor) -> attention.Step:
+    def _lay_out(self, ordered: Items[Work], positions: torch.Tensor, slots: torch.Tensor) -> attention.Step:
         writings: list[attention.Writing] = []
         groups: list[attention.Group] = []
         start = 0
         for number, pool_works in groupby(ordered, key=lambda w: w.sequence.pool):
             works, pool = list(pool_works), self._cache.pools[number]
             stop = start + sum(w.count for w in works)
-            index = self._row_index(pool, works, positions[start:stop])
+            index = self._row_index(pool, slots[start:stop], positions[start:stop])
             writings.append(attention.Writing(pool, start, stop, index))
             groups.extend(self._group(pool, works, start))
             start = stop
         return attention.Step(writings, groups)
 
-    def _row_index(self, pool: Pool, works: Items[Work], positions: torch.Tensor) -> torch.Tensor:
+    def _row_index(self, pool: Pool, slots: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Rows of [slots * kv_heads * length, head_dim] for every token and key head, token by token."""
-        slots = upload([w.sequence.slot for w in works for _ in range(w.count)], device=self._device)
+        heads = self._heads.get(pool.length)
+        if heads is None:
+            heads = torch.arange(0, pool.kv_heads * pool.length, pool.length, device=self._device)
+            self._heads[pool.length] = heads
         first = slots * (pool.kv_heads * pool.length) + positions
-        heads = torch.arange(0, pool.kv_heads * pool.length, pool.length, device=self._device)
         return (first[:, None] + heads).flatten()
 
     def _group(self, pool: Pool, works: Items[Work], start: int) -> Iterator[attention.Group]:
@@ -86,7 +92,7 @@ class Runner:
                 stop,
                 max(lengths),
                 min(lengths),
-                upload(lengths, device=self._device),
+                lengths,
             )
         if first.start == 0:
             return attention.FreshPrompts(start, stop, len(works), first.count)

@@ -3,8 +3,12 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from inference.engines.text import decoder
 from inference.engines.text.detokenizer import TokenBytes
@@ -50,10 +54,17 @@ def test_alone_in_a_mixed_batch_and_with_reused_prefixes(
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3"])
-def test_layers_too_large_to_join_answer_the_same(
-    kind: str, tmp_path: Path, device: str, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("limit", ["LARGEST_JOINT_BYTES", "LARGEST_ANGLES_BYTES"])
+def test_layers_too_large_to_join_and_contexts_too_long_for_angles_answer_the_same(
+    kind: str,
+    limit: str,
+    tmp_path: Path,
+    device: str,
+    start: Start,
+    sink: Collector,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(decoder, "LARGEST_JOINT_BYTES", 0)
+    monkeypatch.setattr(decoder, limit, 0)
     directory = write_model(tmp_path, kind)
     prompts = [[7, 8, 9], list(range(1, 50))]
     model, table = reference(directory, kind, device=device), TokenBytes(directory)
@@ -94,3 +105,27 @@ def test_half_precision_runs(dtype: str, tmp_path: Path, start: Start, sink: Col
     engine = start(directory)
     answer(engine, sink, [ask(str(i), [i + 1] * 20, max_tokens=8, logprobs=0) for i in range(4)])
     assert all(sink.last(str(i)).finish_reason == "length" for i in range(4))
+
+
+@pytest.mark.parametrize("rope", [
+    {"rope_type": "default"}, {"rope_type": "linear", "factor": 4.0},
+    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+    {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+     "original_max_position_embeddings": 64},
+])  # fmt: skip
+def test_kept_angles_are_the_models_to_the_bit(rope: dict[str, Any]) -> None:
+    config = LlamaConfig(
+        hidden_size=64,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        rope_parameters=rope | {"rope_theta": 10_000.0},
+    )
+    rotary = LlamaRotaryEmbedding(config)
+    angles = decoder.Angles(rotary, positions=256, head_dim=16)
+    for dtype in (torch.float32, torch.bfloat16):
+        angles._kept = None
+        hidden, positions = torch.zeros(3, 64, dtype=dtype), torch.tensor([0, 255, 17])
+        for kept, own in zip(angles(hidden, positions), rotary(hidden, positions[:, None]), strict=True):
+            assert kept.dtype == dtype
+            assert torch.equal(kept, own)
+        assert angles._kept is not None
