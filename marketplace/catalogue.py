@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVectorExact, SearchVectorField
-from django.db.models import Exists, F, OuterRef, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.db.models.expressions import OrderBy, RawSQL
 
 from marketplace.models import Listing, Plan
@@ -37,6 +37,9 @@ _ORDERS: Mapping[Sort, Sequence[str | OrderBy]] = {
 # so many of the newest and the most called.
 MOST_RANKED = 500
 MAX_WORDS = 8
+# All that is known of a listing, and what it is called and said to be without its card, which lies in the row itself.
+_WHOLE = RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
+_HEADLINE = RawSQL('"marketplace_listing"."headline"', [], output_field=SearchVectorField())
 MAX_WORD_LENGTH = 64
 
 
@@ -74,12 +77,14 @@ def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevan
         found = found.filter(organisation__slug=owner, slug__startswith=slug)
     elif words := re.findall(r"\w+", text.lower())[:MAX_WORDS]:
         query = _query([word[:MAX_WORD_LENGTH] for word in words])
-        found = found.filter(SearchVectorExact(_column(), query))
-    return _sorted(found, sort, query)
+        if sort == "relevance":
+            return _ranked(found, query)
+        found = found.filter(_matches(_WHOLE, query))
+    return _sorted(found, sort)
 
 
-def _column() -> RawSQL:
-    return RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
+def _matches(column: RawSQL, query: SearchQuery) -> SearchVectorExact:
+    return SearchVectorExact(column, query)
 
 
 def _query(words: list[str]) -> SearchQuery:
@@ -104,23 +109,25 @@ def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing
     return listings
 
 
-def _sorted(listings: QuerySet[Listing], sort: Sort, query: SearchQuery | None) -> QuerySet[Listing]:
-    if sort == "relevance" and query is not None:
-        return _rankable(listings).order_by(SearchRank(_column(), query).desc(), *_NEWEST)
+def _sorted(listings: QuerySet[Listing], sort: Sort) -> QuerySet[Listing]:
     if sort in ("smallest", "price", "popular", "throughput", "latency"):
         # A join that may not miss, so that the order can come from the figures' index.
         listings = listings.filter(figures__isnull=False)
     return listings.order_by(*_ORDERS[sort])
 
 
-def _rankable(found: QuerySet[Listing]) -> QuerySet[Listing]:
-    """The matches to rank: ranking reads every one of them, which nobody waits for where a word is common."""
-    some = _ids(found.order_by())
+def _ranked(listings: QuerySet[Listing], query: SearchQuery) -> QuerySet[Listing]:
+    """The matches, best first. Ranking reads every one of them, which nobody waits for where a word is common; and it
+    reads their headlines alone, so that what only a card mentions comes last.
+    """
+    order = (SearchRank(_HEADLINE, query).desc(), *_NEWEST)
+    some = _ids(listings.filter(_matches(_WHOLE, query)))
     if len(some) < MOST_RANKED:
-        return found
+        return listings.filter(pk__in=some).order_by(*order)
     newest = _ids(live().order_by(*_NEWEST))
     most_called = _ids(live().filter(figures__isnull=False).order_by(*_ORDERS["popular"]))
-    return found.filter(pk__in={*some, *newest, *most_called})
+    headed = Q(_matches(_HEADLINE, query), pk__in={*newest, *most_called})
+    return listings.filter(Q(pk__in=some) | headed).order_by(*order)
 
 
 def _ids(listings: QuerySet[Listing]) -> list[UUID]:
