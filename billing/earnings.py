@@ -23,7 +23,6 @@ from portal.accounts.models import Organisation
 from portal.kit.money import Money
 
 Row = Mapping[str, Any]
-_CURRENCY = F("subscription__plan_version__currency")
 Groups = dict[tuple[Any, ...], list[Row]]
 
 
@@ -117,11 +116,7 @@ def _by_listing(provider: Organisation, start: datetime, end: datetime) -> Group
 
 
 def _rows(provider: Organisation, start: datetime, end: datetime, *, step: Step | None = None) -> Rows:
-    if spans.are_days(start, end, step=step):
-        first = start.replace(minute=0, second=0, microsecond=0)
-        days = EarnedDay.objects.filter(listing__organisation=provider, day__gte=first, day__lt=end)
-        return Rows(days, "day")
-    return spans.rows(start, end, step="hour", listing__organisation=provider)
+    return spans.rows(start, end, step=step, days=EarnedDay, listing__organisation=provider)
 
 
 def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[LedgerTransaction]:
@@ -135,9 +130,8 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
 
 def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
     # Days have it themselves; an hour's is that of its subscription.
-    named: dict[str, Any] = {} if rows.found.model is EarnedDay else {"currency": _CURRENCY}
-    names = ["currency"] if rows.found.model is EarnedDay else []
-    found: Iterable[Row] = rows.found.values(*names, **named, **columns).annotate(
+    paid_in = F("currency" if rows.column == "day" else "subscription__plan_version__currency")
+    found: Iterable[Row] = rows.found.values(paid_in=paid_in, **columns).annotate(
         calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
     )
     return found
@@ -145,8 +139,7 @@ def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
 
 def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row]:
     kinds = LedgerAccount.Kind
-    currency = F("period__plan_version__currency")
-    return fees.values(currency=currency, **columns).annotate(
+    return fees.values(paid_in=F("period__plan_version__currency"), **columns).annotate(
         calls=Value(0),
         used=Value(0),
         fee=Sum("entries__amount", filter=Q(entries__account__kind=kinds.RECEIVABLE)),
@@ -169,7 +162,7 @@ def _earned(rows: Iterable[Row]) -> Earned:
     sums: Counter[str] = Counter()
     currencies = set()
     for row in rows:
-        currencies.add(row["currency"])
+        currencies.add(row["paid_in"])
         sums.update({name: row[name] for name in ("calls", "used", "fee", "kept")})
     if len(currencies) > 1:
         raise MixedCurrencies(what="earnings", currencies=", ".join(sorted(currencies)))

@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 
 from django.db.models import QuerySet
 
-from billing.models import DailyUsage, UsageRollup
+from billing.models import DailyUsage, EarnedDay, UsageRollup
 from portal.kit import clock
 
 Step = Literal["hour", "day", "month"]
+Days = type[DailyUsage] | type[EarnedDay]
 
 
 class Rows(NamedTuple):
@@ -21,17 +22,16 @@ class Rows(NamedTuple):
     column: Literal["hour", "day"]
 
 
-def rows(start: datetime, end: datetime, *, step: Step | None = None, **whose: object) -> Rows:
-    """The sums of `whose` usage in the hours from `start` to before `end`, in steps no finer than `step`."""
+def rows(
+    start: datetime, end: datetime, *, step: Step | None = None, days: Days = DailyUsage, **whose: object
+) -> Rows:
+    """The sums of `whose` usage in the hours from `start` to before `end`, in steps no finer than `step`: those of
+    `days` where they answer it.
+    """
     first = start.replace(minute=0, second=0, microsecond=0)
-    if are_days(start, end, step=step):
-        return Rows(DailyUsage.objects.filter(**whose, day__gte=first, day__lt=end), "day")
+    if step != "hour" and first.hour == 0 and _is_whole(end):
+        return Rows(days.objects.filter(**whose, day__gte=first, day__lt=end), "day")
     return Rows(UsageRollup.objects.filter(**whose, hour__gte=first, hour__lt=end), "hour")
-
-
-def are_days(start: datetime, end: datetime, *, step: Step | None = None) -> bool:
-    """Whether sums of days answer a question about these hours, in steps no finer than `step`."""
-    return step != "hour" and start.hour == 0 and _is_whole(end)
 
 
 def _is_whole(end: datetime) -> bool:

@@ -1,6 +1,6 @@
 """Usage as its consumer sees it: totals, series and the log of requests. Reads rollups and events alone."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -79,19 +79,17 @@ class LogPage:
 
 def totals(organisation: Organisation, start: datetime, end: datetime) -> Totals:
     """Usage in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
-    return _total(_grouped(spans.rows(start, end, organisation=organisation)))
+    return total(series(organisation, start, end, step=None))
 
 
-def total(points: Iterable[Point]) -> Totals:
+def total(points: Sequence[Point]) -> Totals:
     """All of them together. Raises `MixedCurrencies`."""
-    sums = dict.fromkeys(SUMS, 0)
-    currencies = set()
-    for each in points:
-        currencies.add(each.totals.charge.currency)
-        for name in SUMS[:-1]:
-            sums[name] += getattr(each.totals, name)
-        sums["charge"] += each.totals.charge.amount
-    return _as_totals(sums, currencies)
+    currencies = {each.totals.charge.currency for each in points}
+    if len(currencies) > 1:
+        raise MixedCurrencies(what="usage", currencies=", ".join(sorted(currencies)))
+    sums = {name: sum(getattr(each.totals, name) for each in points) for name in SUMS if name != "charge"}
+    charge = sum(each.totals.charge.amount for each in points)
+    return Totals(**sums, charge=Money(charge, next(iter(currencies), settings.CURRENCY)))
 
 
 def series(
@@ -104,8 +102,9 @@ def series(
 
 
 def lines(
-    organisation: Organisation, start: datetime, end: datetime, *, by: By, step: Step, groups: Sequence[Point]
-) -> list[Point]:
+    organisation: Organisation, start: datetime, end: datetime, *, by: Literal["model", "key"], step: Step,
+    groups: Sequence[Point],
+) -> list[Point]:  # fmt: skip
     """Totals per step of time for each of these `groups` (`series` without steps made them), and for all others
     together, whose `group` is "". However many groups there are, the answer has few points.
     """
@@ -114,18 +113,16 @@ def lines(
         at=Trunc(rows.column, step, output_field=DateTimeField()), line=_line(groups, by=by),
         currency=F("subscription__plan_version__currency"),
     ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
-    named = dict(enumerate(groups))
-    return [
-        Point(
-            at=row["at"], group=named[row["line"]].group if row["line"] in named else "",
-            group_id=named[row["line"]].group_id if row["line"] in named else None, totals=_total([row]),
-        )
-        for row in found
-    ]  # fmt: skip
+    names = {number: (each.group, each.group_id) for number, each in enumerate(groups)}
+    points = []
+    for row in found:
+        group, group_id = names.get(row["line"], ("", None))
+        points.append(Point(at=row["at"], group=group, group_id=group_id, totals=_read(row)))
+    return points
 
 
-def _line(groups: Sequence[Point], *, by: By) -> Case:
-    column = {"model": "listing_id", "key": "api_key_id", "day": "organisation_id"}[by]
+def _line(groups: Sequence[Point], *, by: Literal["model", "key"]) -> Case:
+    column = {"model": "listing_id", "key": "api_key_id"}[by]
     tests = [
         {f"{column}__isnull": True} if each.group_id is None else {column: each.group_id} for each in groups
     ]
@@ -197,21 +194,9 @@ def _sums() -> dict[str, Sum]:
     return {f"sum_{name}": Sum(name) for name in SUMS}
 
 
-def _total(rows: Iterable[Mapping[str, Any]]) -> Totals:
-    sums = dict.fromkeys(SUMS, 0)
-    currencies = set()
-    for row in rows:
-        currencies.add(row["currency"])
-        for name in SUMS:
-            sums[name] += row[f"sum_{name}"]
-    return _as_totals(sums, currencies)
-
-
-def _as_totals(sums: dict[str, int], currencies: Collection[str]) -> Totals:
-    if len(currencies) > 1:
-        raise MixedCurrencies(what="usage", currencies=", ".join(sorted(currencies)))
-    charge = Money(sums.pop("charge"), next(iter(currencies), settings.CURRENCY))
-    return Totals(**sums, charge=charge)
+def _read(row: Mapping[str, Any]) -> Totals:
+    sums = {name: row[f"sum_{name}"] for name in SUMS}
+    return Totals(**sums | {"charge": Money(sums["charge"], row["currency"])})
 
 
 def _point(row: Mapping[str, Any], *, by: By) -> Point:
@@ -220,4 +205,4 @@ def _point(row: Mapping[str, Any], *, by: By) -> Point:
         group, group_id = f"{row['listing__organisation__slug']}/{row['listing__slug']}", row["listing_id"]
     elif by == "key":
         group, group_id = row["api_key__name"] or "Playground", row["api_key_id"]
-    return Point(at=row.get("at"), group=group, group_id=group_id, totals=_total([row]))
+    return Point(at=row.get("at"), group=group, group_id=group_id, totals=_read(row))

@@ -37,10 +37,10 @@ _ORDERS: Mapping[Sort, Sequence[str | OrderBy]] = {
 # so many of the newest and the most called.
 MOST_RANKED = 500
 MAX_WORDS = 8
+MAX_WORD_LENGTH = 64
 # All that is known of a listing, and what it is called and said to be without its card, which lies in the row itself.
 _WHOLE = RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
 _HEADLINE = RawSQL('"marketplace_listing"."headline"', [], output_field=SearchVectorField())
-MAX_WORD_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,8 @@ def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevan
         query = _query([word[:MAX_WORD_LENGTH] for word in words])
         if sort == "relevance":
             return _ranked(found, query)
-        found = found.filter(_matches(_WHOLE, query))
+        found = found.filter(SearchVectorExact(_WHOLE, query))
     return _sorted(found, sort)
-
-
-def _matches(column: RawSQL, query: SearchQuery) -> SearchVectorExact:
-    return SearchVectorExact(column, query)
 
 
 def _query(words: list[str]) -> SearchQuery:
@@ -121,12 +117,12 @@ def _ranked(listings: QuerySet[Listing], query: SearchQuery) -> QuerySet[Listing
     reads their headlines alone, so that what only a card mentions comes last.
     """
     order = (SearchRank(_HEADLINE, query).desc(), *_NEWEST)
-    some = _ids(listings.filter(_matches(_WHOLE, query)))
+    some = _ids(listings.filter(SearchVectorExact(_WHOLE, query)).order_by())
     if len(some) < MOST_RANKED:
         return listings.filter(pk__in=some).order_by(*order)
     newest = _ids(live().order_by(*_NEWEST))
     most_called = _ids(live().filter(figures__isnull=False).order_by(*_ORDERS["popular"]))
-    headed = Q(_matches(_HEADLINE, query), pk__in={*newest, *most_called})
+    headed = Q(SearchVectorExact(_HEADLINE, query), pk__in={*newest, *most_called})
     return listings.filter(Q(pk__in=some) | headed).order_by(*order)
 
 

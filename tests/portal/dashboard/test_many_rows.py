@@ -49,6 +49,7 @@ def sell(cast: Cast, slug: str, *, charge: int) -> Shop:
     shop.listing.published_at = clock.now()
     shop.listing.save()
     record_calls(shop.listing, 3, organisation_id=mine.pk, api_key_id=key.pk)
+    record_calls(shop.listing, 1, organisation_id=mine.pk, outcome="failed")
     return shop
 
 
@@ -56,7 +57,12 @@ def sell(cast: Cast, slug: str, *, charge: int) -> Shop:
 def grow(cast: Cast) -> Callable[[], None]:
     """Five more models, keys and so on."""
     made = iter(range(100))
-    return lambda: [sell(cast, f"model-{next(made)}", charge=100) for _ in range(5)] and None
+
+    def sell_five() -> None:
+        for _ in range(5):
+            sell(cast, f"model-{next(made)}", charge=100)
+
+    return sell_five
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,7 @@ def test_more_rows_take_no_more_queries(cast: Cast, grow: Callable[[], None], ad
     few, small = ask()
     grow()
     many, large = ask()
-    assert large > small or "failed" in address, "the new rows are not on the page"
+    assert large > small, "the new rows are not on the page"
     assert many == few
 
 
@@ -92,10 +98,10 @@ def test_a_chart_shows_three_groups_and_the_rest_as_one(cast: Cast) -> None:
         sell(cast, f"m{number}", charge=charge)
     browser: Client = cast.browser(cast.outsider)
     context = browser.get("/console/usage/?range=quarter").context
-    spend = {chart.name: chart for chart in context["charts"]}["tokens"]
-    sums = {series.label: sum(series.values) for series in spend.series}
+    tokens = next(chart for chart in context["charts"] if chart.name == "tokens")
+    sums = {series.label: sum(series.values) for series in tokens.series}
     assert sums == {"acme/m0": 1400, "acme/m1": 1200, "acme/m2": 1000, "others": 144}
-    assert spend.series[0].values[-2:] == [700, 700]
+    assert tokens.series[0].values[-2:] == [700, 700]
     assert (context["totals"].requests, context["totals"].charge.amount) == (12, 3744)
 
 
@@ -121,7 +127,7 @@ def test_the_log_goes_on_from_recent_calls_to_those_of_long_ago(cast: Cast) -> N
         table = browser.get(address).context["table"]
         seen += [row.pk for row in table.page]
         address = f"/console/requests/{table.next_url}" if table.next_url else ""
-    assert len(seen) == 3 + 60 + 70
+    assert len(seen) == 4 + 60 + 70
     assert seen == sorted(seen, reverse=True)
     told, cursor = [], None
     while not told or cursor:
