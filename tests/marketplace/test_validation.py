@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from marketplace.validation import Report, examine, local_file
+from inference.engines.text import memory as engine_memory
+from marketplace.validation import Report, examine, local_file, memory
 from tests.marketplace.checkpoints import (
     LAYERS,
     VOCAB,
@@ -30,6 +31,11 @@ def look(folder: Path, task: str | None = "text-generation") -> Report:
 
 def errors(report: Report) -> dict[str, str]:
     return {found.rule: found.file for found in report.findings if found.severity == "error"}
+
+
+def test_what_is_reserved_for_a_step_is_what_an_engine_takes() -> None:
+    reserved = memory.STEP_TOKENS, memory.LOGIT_ROWS
+    assert reserved == (engine_memory.GPU_STEP_TOKENS, engine_memory.GPU_LOGIT_ROWS)
 
 
 def test_a_sound_model_gives_its_facts(model: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from inference.engines.text.configuration import Shape, dtype_of, shape_of
 
 SHORTEST_SLOT = 128
-# What a step computes at most, by default: tokens, and rows of logits (slots). A GPU is worth more at once.
+# What room is reckoned for a step: tokens, and rows of logits. A GPU takes more at once.
 STEP_TOKENS, LOGIT_ROWS = 512, 64
 GPU_STEP_TOKENS, GPU_LOGIT_ROWS = 2048, 256
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
