@@ -18,8 +18,7 @@ import itertools
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from transformers.generation.configuration_utils import ContinuousBatchingConfig
 from benchmarks import alone, language_models
 from benchmarks.language_models import Prompts, make_prompts
 from benchmarks.results import Goal, at_least, row, times
+from inference.engines.device import hand_back_memory, wait
 
 COMMAND = "make bench ONLY=gpu"
 PEER = "transformers continuous batching"
@@ -121,7 +121,9 @@ def measure(
         directory = write(Path(folder), shape, load=load)
         vocab = shape["vocab_size"]
         mine = _ours(directory, load=load, sizes=sizes, vocab=vocab, device=device)
+        _hand_back(device)
         theirs = _peer(directory, load=load, vocab=vocab, device=device)
+        _hand_back(device)
     rows = [
         row(f"gpu.tokens_per_s.{name}.c{count}", rate, "tok/s", command=COMMAND, peer=PEER,
             peer_value=theirs[count], goal=_beyond_peer(count))
@@ -138,16 +140,16 @@ def measure(
     return rows
 
 
-def copy_bandwidth(device: str, *, size: int, times: int = 10) -> float:
+def copy_bandwidth(device: str, *, size: int, rounds: int = 10) -> float:
     """Bytes a second, read and written, of the best of several copies of `size` bytes on the device."""
     source = torch.zeros(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = []
-    for _ in range(times + 1):
-        _synchronize(device)
+    for _ in range(rounds + 1):
+        wait(device)
         started = time.perf_counter()
         target.copy_(source)
-        _synchronize(device)
+        wait(device)
         seconds.append(time.perf_counter() - started)
     # The first touches the memory.
     return 2 * size / min(seconds[1:])
@@ -173,10 +175,7 @@ def _without_memory(shape: Mapping[str, Any], *, load: Load) -> LlamaForCausalLM
 def _ours(directory: Path, *, load: Load, sizes: Sizes, vocab: int, device: str) -> dict[int, float]:
     """Tokens a second for every count."""
     facts = language_models.manifest(context=load.context, memory_bytes=sizes.needed(load))
-    with (
-        _freed(device),
-        alone.engine(directory, facts=facts, device=device, slots=max(load.counts)) as running,
-    ):
+    with alone.engine(directory, facts=facts, device=device, slots=max(load.counts)) as running:
 
         def burst(prompts: Prompts) -> float:
             return alone.burst_seconds(*running, prompts, answer=load.answer)
@@ -185,16 +184,15 @@ def _ours(directory: Path, *, load: Load, sizes: Sizes, vocab: int, device: str)
 
 
 def _peer(directory: Path, *, load: Load, vocab: int, device: str) -> dict[int, float]:
-    with _freed(device):
-        model = LlamaForCausalLM.from_pretrained(directory, dtype=DTYPE).eval().to(device)
+    model = LlamaForCausalLM.from_pretrained(directory, dtype=DTYPE).eval().to(device)
 
-        def burst(prompts: Prompts) -> float:
-            return batched_seconds(model, prompts, answer=load.answer)
+    def burst(prompts: Prompts) -> float:
+        return batched_seconds(model, prompts, answer=load.answer)
 
-        return {count: _best(burst, count, load=load, vocab=vocab) for count in load.counts}
+    return {count: _best(burst, count, load=load, vocab=vocab) for count in load.counts}
 
 
-def _best(burst: Any, count: int, *, load: Load, vocab: int) -> float:
+def _best(burst: Callable[[Prompts], float], count: int, *, load: Load, vocab: int) -> float:
     seconds = [
         burst(make_prompts(load.prompt, count, seed=number, vocab=vocab)) for number in range(load.rounds + 1)
     ]
@@ -225,20 +223,12 @@ def batched_seconds(model: LlamaForCausalLM, prompts: Prompts, *, answer: int) -
     return float(max(stamps) - min(output.created_time for output in outputs.values()))
 
 
-@contextmanager
-def _freed(device: str) -> Iterator[None]:
-    """The device's memory is there again afterwards, for whoever is next."""
-    try:
-        yield
-    finally:
-        gc.collect()
-        if device.startswith("cuda"):
-            torch.cuda.empty_cache()
-
-
-def _synchronize(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
+def _hand_back(device: str) -> None:
+    """What nobody holds any more is the device's again: the peer takes nine tenths of what is free, and the next
+    shape is measured only where it fits.
+    """
+    gc.collect()
+    hand_back_memory(device)
 
 
 def _beyond_peer(count: int) -> Goal | None:

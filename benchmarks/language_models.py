@@ -42,7 +42,7 @@ def write_shards(directory: Path, model: LlamaForCausalLM, *, file_bytes: int) -
     directory.mkdir(parents=True, exist_ok=True)
     draw = torch.Generator().manual_seed(0)
     tied = set(model.all_tied_weights_keys) if model.config.tie_word_embeddings else set()
-    files: list[dict[str, torch.Tensor]] = [{}]
+    held: dict[str, torch.Tensor] = {}
     named = [(name, tensor) for name, tensor in model.state_dict().items() if name not in tied]
     index: dict[str, str] = {}
     for name, blank in named:
@@ -51,12 +51,12 @@ def write_shards(directory: Path, model: LlamaForCausalLM, *, file_bytes: int) -
             if blank.ndim == 1
             else torch.empty(blank.shape).normal_(0, 0.02, generator=draw)
         )
-        files[-1][name] = made.to(model.dtype)
-        index[name] = f"model-{len(files):05}.safetensors"
-        if sum(tensor.nbytes for tensor in files[-1].values()) >= file_bytes or name == named[-1][0]:
-            save_file(files[-1], directory / index[name], metadata={"format": "pt"})
-            files[-1].clear()
-            files.append({})
+        held[name] = made.to(model.dtype)
+        if sum(tensor.nbytes for tensor in held.values()) >= file_bytes or name == named[-1][0]:
+            file = f"model-{len(index):05}.safetensors"
+            save_file(held, directory / file, metadata={"format": "pt"})
+            index |= dict.fromkeys(held, file)
+            held.clear()
     (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
     model.config.save_pretrained(directory)
     _write_words(directory, model.config)

@@ -100,8 +100,9 @@ def _machine() -> str:
 def _gpus() -> list[str]:
     # A group that used one has loaded torch.
     torch = sys.modules.get("torch")
-    count = torch.cuda.device_count() if torch else 0
-    return [torch.cuda.get_device_name(number) for number in range(count)] if torch else []
+    if torch is None:
+        return []
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def _cpu_lines() -> list[str]:

@@ -47,7 +47,7 @@ def test_shards_are_a_whole_model(tmp_path: Path, *, tied: bool) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_the_whole_measurement_runs_without_a_gpu(*, tied: bool) -> None:
-    bandwidth = gpu.copy_bandwidth("cpu", size=2**20, times=2)
+    bandwidth = gpu.copy_bandwidth("cpu", size=2**20, rounds=2)
     shape = TINY | {"tie_word_embeddings": tied}
     rows = {
         row["name"]: row for row in gpu.measure("tiny", shape, load=LOAD, device="cpu", bandwidth=bandwidth)
