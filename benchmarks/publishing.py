@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -43,7 +44,7 @@ def publish(group: str, rows: Rows) -> Path:
     }
     kept = [row for row in known if row.get("group") not in (None, group)]
     path.write_text(json.dumps(kept + [row | stamp for row in rows], indent=1) + "\n")
-    PAGE.write_text(page(json.loads(path.read_text())))
+    PAGE.write_text(page(json.loads(path.read_text()), before=PAGE.read_text() if PAGE.exists() else ""))
     return path
 
 
@@ -56,10 +57,20 @@ def print_table(rows: Iterable[Mapping[str, Any]]) -> None:
         print(f"{row['name']:<34} {row['value']:>11,.5g} {row['unit']:<10} {peer:<50} {ratio:>8} {goal}")
 
 
-def page(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The text of the page: for each group what its module says of itself, its table and its surroundings."""
-    ordered = sorted(rows, key=lambda row: row["group"])
-    return "\n".join([_HEAD, *(_section(group, list(found)) for group, found in groupby(ordered, _group))])
+def page(rows: Iterable[Mapping[str, Any]], *, before: str = "") -> str:
+    """The text of the page: for each group what its module says of itself, its table and its surroundings. Of groups
+    without rows it keeps the sections that it had `before`: they were measured from another home.
+    """
+    ordered = sorted(rows, key=_group)
+    sections = _sections(before) | {
+        group: _section(group, list(rows)) for group, rows in groupby(ordered, _group)
+    }
+    return "\n".join([_HEAD, *(sections[group] for group in sorted(sections))])
+
+
+def _sections(text: str) -> dict[str, str]:
+    _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
+    return {section.split("\n", 1)[0]: f"## {section.rstrip()}\n" for section in sections}
 
 
 def _group(row: Mapping[str, Any]) -> str:

@@ -23,6 +23,17 @@ def test_a_group_replaces_its_own_rows_alone(tmp_path: Path) -> None:
     assert {(each["name"], each["value"]) for each in rows} == {("engine.a", 2), ("batch.a", 3)}
 
 
+def test_another_home_keeps_what_the_page_says_of_other_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for group in ("engine", "batch"):
+        publishing.publish(group, [row(f"{group}.a", 1, "s", command="c")])
+    whole = (tmp_path / "benchmarks.md").read_text()
+    monkeypatch.setenv("MERCATO_HOME", str(tmp_path / "fresh"))
+    publishing.publish("batch", [row("batch.a", 1, "s", command="c")])
+    assert (tmp_path / "benchmarks.md").read_text() == whole
+
+
 def test_the_page_shows_method_figures_and_misses(tmp_path: Path) -> None:
     missed = row("batch.a", 1.5, "texts/s", command="make x", peer="p", peer_value=3, goal=at_least(2))
     publishing.publish("batch", [missed])
