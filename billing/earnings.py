@@ -3,9 +3,8 @@
 Usage counts in the hour of its calls; a fee when its period opened.
 """
 
-import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -73,29 +72,28 @@ class Summary:
 
 def summary(provider: Organisation, start: datetime, end: datetime, *, step: Step = "day") -> Summary:
     """Earnings in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
-    by_listing = _by_listing(provider, start, end)
+    if step == "hour":
+        # An hour's sums are those of every consumer: adding them up once is enough.
+        by_listing = by_time = list(_sums(provider, start, end, step=step, listings=True))
+    else:
+        by_listing = list(_sums(provider, start, end, listings=True))
+        by_time = list(_sums(provider, start, end, step=step))
     listings = [
         ListingEarned(listing_id=listing, listing=f"{provider.slug}/{slug}", earned=_earned(rows))
-        for (listing, slug), rows in by_listing.items()
+        for (listing, slug), rows in _group(by_listing, by=("of", "slug")).items()
     ]
-    total = _earned(row for rows in by_listing.values() for row in rows)
+    total = _earned(by_listing)
     return Summary(
         total=total,
         listings=tuple(sorted(listings, key=lambda part: -part.earned.gross.amount)),
-        steps=tuple(series(provider, start, end, step=step)),
+        steps=tuple(_points(by_time)),
         balance=balance(provider, total.gross.currency),
     )
 
 
 def series(provider: Organisation, start: datetime, end: datetime, *, step: Step) -> list[EarnedPoint]:
     """Earnings per step of time, in order. Steps without calls and fees are left out."""
-    sold = _rows(provider, start, end, step=step)
-    by_time = _group(
-        _sum_usage(sold, at=Trunc(sold.column, step, output_field=DateTimeField())),
-        _sum_fees(_fees(provider, start, end), at=Trunc("created_at", step, output_field=DateTimeField())),
-        by=("at",),
-    )
-    return [EarnedPoint(at=at, earned=_earned(rows)) for (at,), rows in sorted(by_time.items())]
+    return _points(_sums(provider, start, end, step=step))
 
 
 def balance(provider: Organisation, currency: str) -> Money:
@@ -106,17 +104,31 @@ def balance(provider: Organisation, currency: str) -> Money:
     return Money(-ledger.balance(payable) if payable else 0, currency)
 
 
-def _by_listing(provider: Organisation, start: datetime, end: datetime) -> Groups:
-    sold = "period__subscription__listing"
-    return _group(
-        _sum_usage(_rows(provider, start, end), of=F("listing_id"), slug=F("listing__slug")),
-        _sum_fees(_fees(provider, start, end), of=F(f"{sold}_id"), slug=F(f"{sold}__slug")),
-        by=("of", "slug"),
-    )
+def _points(sums: Iterable[Row]) -> list[EarnedPoint]:
+    by_time = _group(sums, by=("at",))
+    return [EarnedPoint(at=at, earned=_earned(rows)) for (at,), rows in sorted(by_time.items())]
 
 
-def _rows(provider: Organisation, start: datetime, end: datetime, *, step: Step | None = None) -> Rows:
-    return spans.rows(start, end, step=step, days=EarnedDay, listing__organisation=provider)
+def _sums(
+    provider: Organisation,
+    start: datetime,
+    end: datetime,
+    *,
+    step: Step | None = None,
+    listings: bool = False,
+) -> Iterator[Row]:
+    """What calls and fees came to per step of time (`at`), per listing (`of`, `slug`), or per both."""
+    sold = spans.rows(start, end, step=step, days=EarnedDay, listing__organisation=provider)
+    for rows in sold:
+        yield from _sum_usage(rows, **_columns(rows.column, "listing", step=step, listings=listings))
+    fees = _fees(provider, start, end)
+    of = "period__subscription__listing"
+    yield from _sum_fees(fees, **_columns("created_at", of, step=step, listings=listings))
+
+
+def _columns(time: str, listing: str, *, step: Step | None, listings: bool) -> dict[str, Any]:
+    columns: dict[str, Any] = {"at": Trunc(time, step, output_field=DateTimeField())} if step else {}
+    return columns | ({"of": F(f"{listing}_id"), "slug": F(f"{listing}__slug")} if listings else {})
 
 
 def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[LedgerTransaction]:
@@ -147,9 +159,9 @@ def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row
     )
 
 
-def _group(*sums: Iterable[Row], by: tuple[str, ...]) -> Groups:
+def _group(sums: Iterable[Row], *, by: tuple[str, ...]) -> Groups:
     groups: Groups = defaultdict(list)
-    for row in itertools.chain(*sums):
+    for row in sums:
         groups[tuple(row[column] for column in by)].append(row)
     return groups
 

@@ -1,9 +1,9 @@
-"""Which sums answer a question about a span of time: those of days where they can, else those of hours.
+"""Which sums answer a question about a span of time: those of whole days where they can, those of hours at its edges.
 
 A quarter of a busy organisation has a hundred thousand hours of keys and models, and a twenty-fourth of that in days.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from django.db.models import QuerySet
@@ -24,16 +24,30 @@ class Rows(NamedTuple):
 
 def rows(
     start: datetime, end: datetime, *, step: Step | None = None, days: Days = DailyUsage, **whose: object
-) -> Rows:
+) -> list[Rows]:
     """The sums of `whose` usage in the hours from `start` to before `end`, in steps no finer than `step`: those of
-    `days` where they answer it.
+    `days` between the midnights within, and before and after them those of hours.
     """
     first = start.replace(minute=0, second=0, microsecond=0)
-    if step != "hour" and first.hour == 0 and _is_whole(end):
-        return Rows(days.objects.filter(**whose, day__gte=first, day__lt=end), "day")
-    return Rows(UsageRollup.objects.filter(**whose, hour__gte=first, hour__lt=end), "hour")
+    dawn, dusk = _midnight(first + timedelta(hours=23)), _last_midnight(end)
+    if step == "hour" or dawn >= dusk:
+        return [_hours(first, end, whose)]
+    found = [Rows(days.objects.filter(**whose, day__gte=dawn, day__lt=dusk), "day")]
+    if first < dawn:
+        found.insert(0, _hours(first, dawn, whose))
+    if dusk < end:
+        found.append(_hours(dusk, end, whose))
+    return found
 
 
-def _is_whole(end: datetime) -> bool:
-    """Whether no usage of the last day lies behind the end."""
-    return end > clock.now() or end == end.replace(hour=0, minute=0, second=0, microsecond=0)
+def _hours(start: datetime, end: datetime, whose: dict[str, object]) -> Rows:
+    return Rows(UsageRollup.objects.filter(**whose, hour__gte=start, hour__lt=end), "hour")
+
+
+def _midnight(moment: datetime) -> datetime:
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def _last_midnight(end: datetime) -> datetime:
+    """The last day's end, where no usage of it lies behind `end`; else its beginning."""
+    return end if end > clock.now() else _midnight(end)

@@ -1,7 +1,7 @@
 """Usage as its consumer sees it: totals, series and the log of requests. Reads rollups and events alone."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -96,9 +96,12 @@ def series(
     organisation: Organisation, start: datetime, end: datetime, *, by: By = "day", step: Step | None = "day"
 ) -> list[Point]:
     """Totals per step of time and per group, in order of time. `step` None: one point per group."""
-    groups = {"day": (), "model": ("listing",), "key": ("api_key",)}[by]
-    rows = _grouped(spans.rows(start, end, step=step, organisation=organisation), *groups, step=step)
-    return [_point(row, by=by) for row in rows]
+    points = [
+        _point(row, by=by)
+        for rows in spans.rows(start, end, step=step, organisation=organisation)
+        for row in _grouped(rows, by=by, step=step)
+    ]
+    return _merged(points)
 
 
 def lines(
@@ -108,17 +111,26 @@ def lines(
     """Totals per step of time for each of these `groups` (`series` without steps made them), and for all others
     together, whose `group` is "". However many groups there are, the answer has few points.
     """
-    rows = spans.rows(start, end, step=step, organisation=organisation)
-    found = rows.found.annotate(
-        at=Trunc(rows.column, step, output_field=DateTimeField()), line=_line(groups, by=by),
-        currency=F("subscription__plan_version__currency"),
-    ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
     names = {number: (each.group, each.group_id) for number, each in enumerate(groups)}
     points = []
-    for row in found:
-        group, group_id = names.get(row["line"], ("", None))
-        points.append(Point(at=row["at"], group=group, group_id=group_id, totals=_read(row)))
-    return points
+    for rows in spans.rows(start, end, step=step, organisation=organisation):
+        found = rows.found.annotate(
+            at=Trunc(rows.column, step, output_field=DateTimeField()), line=_line(groups, by=by),
+            currency=F("subscription__plan_version__currency"),
+        ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
+        for row in found:
+            group, group_id = names.get(row["line"], ("", None))
+            points.append(Point(at=row["at"], group=group, group_id=group_id, totals=_read(row)))
+    return _merged(points)
+
+
+def _merged(points: Iterable[Point]) -> list[Point]:
+    """One point where the same step and group came in days and in hours. Both came in order of time, and stay so."""
+    found: dict[tuple[object, ...], list[Point]] = {}
+    for each in points:
+        key = (each.at, each.group_id, each.group, each.totals.charge.currency)
+        found.setdefault(key, []).append(each)
+    return [replace(parts[0], totals=total(parts)) if parts[1:] else parts[0] for parts in found.values()]
 
 
 def _line(groups: Sequence[Point], *, by: Literal["model", "key"]) -> Case:
@@ -177,10 +189,11 @@ def _read_cursor(cursor: str) -> UUID:
         raise CursorInvalid(cursor=cursor) from error
 
 
-def _grouped(rows: Rows, *groups: str, step: Step | None = None) -> Iterable[Mapping[str, Any]]:
-    names = {"listing": ("listing_id", "listing__organisation__slug", "listing__slug"),
-             "api_key": ("api_key_id", "api_key__name")}  # fmt: skip
-    columns = [name for group in groups for name in names[group]]
+def _grouped(rows: Rows, *, by: By, step: Step | None) -> Iterable[Mapping[str, Any]]:
+    columns = {
+        "day": [], "model": ["listing_id", "listing__organisation__slug", "listing__slug"],
+        "key": ["api_key_id", "api_key__name"],
+    }[by]  # fmt: skip
     found = rows.found
     if step:
         found = found.annotate(at=Trunc(rows.column, step, output_field=DateTimeField()))

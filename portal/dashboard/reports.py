@@ -42,19 +42,15 @@ class Range:
 
 RANGES = (
     Range("day", gettext_lazy("24 hours"), "hour", 24),
-    Range("week", gettext_lazy("7 days"), "hour", 168),
+    Range("week", gettext_lazy("7 days"), "day", 7),
     Range("month", gettext_lazy("30 days"), "day", 30),
     Range("quarter", gettext_lazy("90 days"), "day", 90),
 )
 
 
-# Earnings of a week are bars of days: hours would be sums over every consumer's hours.
-EARNINGS_RANGES = (RANGES[0], Range("week", gettext_lazy("7 days"), "day", 7), *RANGES[2:])
-
-
-def chosen_range(asked: QueryDict, *, default: str = "day", ranges: Sequence[Range] = RANGES) -> Range:
+def chosen_range(asked: QueryDict, *, default: str = "day") -> Range:
     """The range that the query string names."""
-    found = {each.key: each for each in ranges}
+    found = {each.key: each for each in RANGES}
     return found.get(asked.get("range", default)) or found[default]
 
 

@@ -19,7 +19,7 @@ from portal.kit.tables import Column
 def earnings(request: HttpRequest) -> HttpResponse:
     """Usage, fees, commission and net by listing; what the marketplace owes."""
     organisation = actor(request).organisation
-    span = reports.chosen_range(request.GET, default="month", ranges=reports.EARNINGS_RANGES)
+    span = reports.chosen_range(request.GET, default="month")
     summary = reports.earnings_summary(organisation, span)
     listings = _sheet(summary, request.GET)
     if request.GET.get("format") == "csv":
@@ -27,7 +27,7 @@ def earnings(request: HttpRequest) -> HttpResponse:
         return csv_rows(head, listings.cells(), name="earnings")
     context = {
         "span": span,
-        "ranges": reports.EARNINGS_RANGES,
+        "ranges": reports.RANGES,
         "summary": summary,
         "listings": listings,
         "charts": reports.earnings_charts(summary, span),

@@ -108,10 +108,12 @@ def test_a_chart_shows_three_groups_and_the_rest_as_one(cast: Cast) -> None:
 def test_calls_without_a_key_are_a_line_of_their_own(cast: Cast) -> None:
     shop = sell(cast, "model", charge=50)
     hour = clock.now().replace(minute=0, second=0, microsecond=0)
-    UsageRollup.objects.create(
-        organisation=shop.consumer, subscription=shop.subscription, listing=shop.listing, version=shop.version,
-        hour=hour, shard=0, requests=7,
-    )  # fmt: skip
+    sums = {
+        "organisation": shop.consumer, "subscription": shop.subscription, "listing": shop.listing, "version": shop.version,
+        "shard": 0, "requests": 7,
+    }  # fmt: skip
+    UsageRollup.objects.create(hour=hour, **sums)
+    DailyUsage.objects.create(day=hour.replace(hour=0), **sums)
     charts = cast.browser(cast.outsider).get("/console/usage/?by=key").context["charts"]
     sums = {series.label: sum(series.values) for series in charts[0].series}
     assert sums == {"Playground": 7, "key model": 1}

@@ -1,0 +1,142 @@
+"""Whatever span and steps are asked for, days and hours together come to what the hours alone do."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from billing import earnings, recording, usage
+from billing.models import UsageRollup
+from billing.spans import Step
+from portal.kit import clock, ids
+from tests.billing.events import make_event
+from tests.billing.shop import Shop, open_shop
+
+pytestmark = pytest.mark.usefixtures("books")
+NOW = datetime(2026, 3, 2, 13, 20, tzinfo=UTC)
+# Of four days and two months, some at the very edges of an hour and a day.
+TIMES = [
+    datetime(2026, 2, day, hour, minute, tzinfo=UTC)
+    for day in (26, 27, 28)
+    for hour, minute in ((0, 0), (7, 59), (8, 0), (23, 59))
+] + [
+    datetime(2026, 3, 1, 23, 59, tzinfo=UTC),
+    datetime(2026, 3, 2, 0, 0, tzinfo=UTC),
+    NOW - timedelta(minutes=1),
+]
+STARTS = [
+    datetime(2026, 2, 26, tzinfo=UTC),
+    datetime(2026, 2, 26, 8, 30, tzinfo=UTC),
+    datetime(2026, 3, 2, 9, tzinfo=UTC),
+]
+ENDS = [
+    datetime(2026, 2, 28, tzinfo=UTC), datetime(2026, 2, 28, 8, tzinfo=UTC), datetime(2026, 3, 2, 13, tzinfo=UTC),
+    NOW + timedelta(hours=1),
+]  # fmt: skip
+STEPS: list[Step | None] = ["hour", "day", "month", None]
+SPANS = [(start, end) for start, end in product(STARTS, ENDS) if start < end]
+
+
+@pytest.fixture
+def shops(monkeypatch: pytest.MonkeyPatch) -> list[Shop]:
+    """Two models of one provider, both called by one consumer at all these times."""
+    monkeypatch.setattr(clock, "now", lambda: NOW)
+    first = open_shop(slug="one", components={"output_tokens": (0, 1, 1)})
+    shops = [first, open_shop(slug="two", provider=first.provider, consumer=first.consumer)]
+    for number, shop in enumerate(shops):
+        shop.subscription.started_at = TIMES[0]
+        shop.subscription.save()
+        call = make_event(shop)
+        calls = [
+            call._replace(
+                id=ids.uuid7().hex, finished_ms=int(at.timestamp() * 1000), outcome="failed" if hit == 2 else "succeeded",
+                units={"requests": 1, "output_tokens": 10**hit + number},
+            )
+            for hit, at in enumerate(TIMES)
+        ]  # fmt: skip
+        recording.record(calls, shard=number)
+    return shops
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("by", ["day", "model", "key"])
+def test_usage_of_any_span_is_the_sum_of_its_hours(
+    shops: list[Shop], by: usage.By, step: Step | None
+) -> None:
+    for start, end in SPANS:
+        points = usage.series(shops[0].consumer, start, end, by=by, step=step)
+        found = [(each.at, each.group, each.totals.output_tokens, each.totals.failed) for each in points]
+        assert sorted(found) == sorted(expected(start, end, by=by, step=step)), (start, end)
+        assert [each.at for each in points if each.at] == sorted(each.at for each in points if each.at)
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_lines_of_a_chart_are_sums_of_their_hours(shops: list[Shop], step: Step) -> None:
+    path = shops[1].listing.path
+    for start, end in SPANS:
+        groups = usage.series(shops[0].consumer, start, end, by="model", step=None)
+        wanted = [each for each in groups if each.group == path]
+        points = usage.lines(shops[0].consumer, start, end, by="model", step=step, groups=wanted)
+        found = {(each.at, each.totals.output_tokens) for each in points if each.group == path}
+        hours = expected(start, end, by="model", step=step)
+        assert found == {(at, tokens) for at, group, tokens, _ in hours if group == path}
+        assert sum(each.totals.output_tokens for each in points) == sum(tokens for _, _, tokens, _ in hours)
+
+
+@pytest.mark.parametrize("step", STEPS[:-1])
+def test_earnings_of_any_span_are_the_sum_of_its_hours(shops: list[Shop], step: Step) -> None:
+    for start, end in SPANS:
+        summary = earnings.summary(shops[0].provider, start, end, step=step)
+        hours = list(rollups(start, end))
+        assert summary.total.requests == sum(each.requests for each in hours)
+        of: Counter[str] = Counter()
+        steps: Counter[datetime | None] = Counter()
+        for each in hours:
+            of[each.listing.path] += each.requests
+            steps[began(each.hour, step)] += each.requests
+        assert {part.listing: part.earned.requests for part in summary.listings} == of
+        assert {point.at: point.earned.requests for point in summary.steps} == steps
+        assert [point.at for point in summary.steps] == sorted(steps)
+
+
+def test_whole_days_are_read_as_days(shops: list[Shop]) -> None:
+    """Hours are read only where a span begins or ends within a day."""
+    days, hours = "billing_dailyusage", "billing_usagerollup"
+    assert tables_read(shops[0], STARTS[0], ENDS[-1]) == [days]
+    assert tables_read(shops[0], STARTS[1], ENDS[-1]) == [hours, days]
+    assert tables_read(shops[0], STARTS[0], ENDS[1]) == [days, hours]
+    assert tables_read(shops[0], STARTS[2], ENDS[2]) == [hours]
+
+
+def tables_read(shop: Shop, start: datetime, end: datetime) -> list[str]:
+    with CaptureQueriesContext(connection) as asked:
+        usage.totals(shop.consumer, start, end)
+    return [query["sql"].split('FROM "')[1].split('"')[0] for query in asked.captured_queries]
+
+
+def expected(
+    start: datetime, end: datetime, *, by: usage.By, step: Step | None
+) -> Sequence[tuple[datetime | None, str, int, int]]:
+    sums: dict[tuple[Any, str], list[int]] = {}
+    for each in rollups(start, end):
+        group = {"day": "", "model": each.listing.path, "key": "Playground"}[by]
+        tokens = sums.setdefault((began(each.hour, step), group), [0, 0])
+        tokens[0] += each.output_tokens
+        tokens[1] += each.failed
+    return [(at, group, *found) for (at, group), found in sums.items()]  # type: ignore[misc]
+
+
+def rollups(start: datetime, end: datetime) -> Sequence[UsageRollup]:
+    first = start.replace(minute=0)
+    return UsageRollup.objects.filter(hour__gte=first, hour__lt=end).select_related("listing__organisation")
+
+
+def began(hour: datetime, step: Step | None) -> datetime | None:
+    if step is None or step == "hour":
+        return hour if step else None
+    return hour.replace(hour=0) if step == "day" else hour.replace(day=1, hour=0)
