@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 DATA_PLANE = "/v1"
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
+# Every request has a thread of its own here, and a connection of its own would be made for it: 20 ms of a page.
+os.environ.setdefault("DATABASE_POOL_SIZE", "20")
 django.setup()
 
 

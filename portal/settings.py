@@ -113,11 +113,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-DATABASES = {
-    "default": environment.database()
-    # Under ASGI every request has a thread of its own, so a kept connection would never be used again.
-    | {"CONN_MAX_AGE": 0}
-}
+DATABASES = {"default": environment.database()}
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
