@@ -7,10 +7,10 @@ from typing import Literal, get_args
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVectorExact, SearchVectorField
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Prefetch, QuerySet
 from django.db.models.expressions import OrderBy, RawSQL
 
-from marketplace.models import Listing, Plan
+from marketplace.models import Listing, Plan, Version
 from portal.accounts.models import Organisation
 from portal.kit.errors import NotFound
 
@@ -33,10 +33,12 @@ _ORDERS: Mapping[Sort, Sequence[str | OrderBy]] = {
     "throughput": (F("figures__tokens_per_1000_s").desc(nulls_last=True), "-figures__listing_id"),
     "latency": (F("figures__ttft_ms").asc(nulls_last=True), "-figures__listing_id"),
 }
-# So many matches are ranked, all there are of them; of a word that more listings have, as many of any and those among
+# So many matches are ranked, all there are of them; of words that more listings have, as many of any and those among
 # so many of the newest and the most called.
 MOST_RANKED = 500
 MAX_WORDS = 8
+# What no list shows of a version.
+_HEAVY = ("report", "training")
 MAX_WORD_LENGTH = 64
 # All that is known of a listing, and what it is called and said to be without its card, which lies in the row itself.
 _WHOLE = RawSQL('"marketplace_listing"."search"', [], output_field=SearchVectorField())
@@ -61,31 +63,36 @@ def live() -> QuerySet[Listing]:
     return (
         Listing.objects.filter(published_at__isnull=False, withdrawn_at=None)
         .select_related("organisation", "current_version")
-        .defer("card", "current_version__report", "current_version__training")
+        .defer("card", *(f"current_version__{name}" for name in _HEAVY))
     )
 
 
 def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevance") -> QuerySet[Listing]:
-    """Live listings that hold every word of `text`, the last letters of each still to come.
+    """Live listings that hold every word of `text`, the last of which may still be being typed.
 
     `owner/slug` finds by name. Without words, relevance means newest.
     """
     found = _filtered(live(), filters or Filters())
-    query = None
     if "/" in text:
         owner, _, slug = text.strip().partition("/")
         found = found.filter(organisation__slug=owner, slug__startswith=slug)
     elif words := re.findall(r"\w+", text.lower())[:MAX_WORDS]:
-        query = _query([word[:MAX_WORD_LENGTH] for word in words])
+        words = [word[:MAX_WORD_LENGTH] for word in words]
         if sort == "relevance":
-            return _ranked(found, query)
-        found = found.filter(SearchVectorExact(_WHOLE, query))
+            return _ranked(found, words)
+        found = found.filter(SearchVectorExact(_WHOLE, _query(words, typing=True)))
     return _sorted(found, sort)
 
 
-def _query(words: list[str]) -> SearchQuery:
-    typing = SearchQuery(" & ".join(f"'{word}':*" for word in words), config="simple", search_type="raw")
-    return typing | SearchQuery(" ".join(words), config="english")
+def _query(words: list[str], *, typing: bool) -> SearchQuery:
+    """Every word as it stands, or every one's stem. `typing` takes the last for the beginning of one: its index is read
+    for every word that begins so, which takes ten times as long where there are many.
+    """
+    last = ":*" if typing else ""
+    terms = " & ".join(f"'{word}'" for word in words) + last
+    return SearchQuery(terms, config="simple", search_type="raw") | SearchQuery(
+        " ".join(words), config="english"
+    )
 
 
 def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing]:
@@ -112,22 +119,37 @@ def _sorted(listings: QuerySet[Listing], sort: Sort) -> QuerySet[Listing]:
     return listings.order_by(*_ORDERS[sort])
 
 
-def _ranked(listings: QuerySet[Listing], query: SearchQuery) -> QuerySet[Listing]:
-    """The matches, best first. Ranking reads every one of them, which nobody waits for where a word is common; and it
+def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
+    """The matches, best first. Ranking reads every one of them, which nobody waits for where words are common; and it
     reads their headlines alone, so that what only a card mentions comes last.
     """
-    order = (SearchRank(_HEADLINE, query).desc(), *_NEWEST)
-    some = _ids(listings.filter(SearchVectorExact(_WHOLE, query)).order_by())
-    if len(some) < MOST_RANKED:
-        return listings.filter(pk__in=some).order_by(*order)
-    newest = _ids(live().order_by(*_NEWEST))
-    most_called = _ids(live().filter(figures__isnull=False).order_by(*_ORDERS["popular"]))
-    headed = Q(SearchVectorExact(_HEADLINE, query), pk__in={*newest, *most_called})
-    return listings.filter(Q(pk__in=some) | headed).order_by(*order)
+    query = _query(words, typing=False)
+    matches = _matching(listings, query)
+    if len(matches) < MOST_RANKED:
+        query = _query(words, typing=True)
+        matches = _matching(listings, query)
+    if len(matches) == MOST_RANKED:
+        matches |= _headed(query)
+    # As one parameter: a thousand of them take longer than the query. Joins would be made for all before the sort.
+    among = RawSQL("SELECT unnest(%s::uuid[])", [list(matches)])
+    versions = Prefetch("current_version", Version.objects.defer(*_HEAVY))
+    alone = listings.select_related(None).prefetch_related("organisation", versions)
+    return alone.filter(pk__in=among).order_by(SearchRank(_HEADLINE, query).desc(), *_NEWEST)
 
 
-def _ids(listings: QuerySet[Listing]) -> list[UUID]:
-    return list(listings.values_list("pk", flat=True)[:MOST_RANKED])
+def _matching(listings: QuerySet[Listing], query: SearchQuery) -> set[UUID]:
+    found = listings.filter(SearchVectorExact(_WHOLE, query)).order_by()
+    return set(found.values_list("pk", flat=True)[:MOST_RANKED])
+
+
+def _headed(query: SearchQuery) -> set[UUID]:
+    """Those of the newest and of the most called that are headed by what is sought."""
+    newest = live().order_by(*_NEWEST).values("pk")[:MOST_RANKED]
+    called = live().filter(figures__isnull=False).order_by(*_ORDERS["popular"]).values("pk")[:MOST_RANKED]
+    found = [
+        Listing.objects.filter(SearchVectorExact(_HEADLINE, query), pk__in=some) for some in (newest, called)
+    ]
+    return set(found[0].values_list("pk", flat=True).union(found[1].values_list("pk", flat=True)))
 
 
 def find(owner: str, slug: str, *, viewer: UUID | None = None) -> Listing:

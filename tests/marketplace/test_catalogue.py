@@ -54,6 +54,9 @@ def slugs(text: str = "", **filters: object) -> list[str]:
         ("sto", ["story-writer", "poem-writer"]),
         ("WRIT", ["poem-writer", "story-writer"]),
         ("writer poem", ["poem-writer"]),
+        ("writer poe", ["poem-writer"]),
+        # Who begins the next word has ended the one before.
+        ("writ poem", []),
         ("fiction", ["story-writer"]),
         ("poem digits", []),
         ("acme/", ["digits", "poem-writer", "story-writer"]),

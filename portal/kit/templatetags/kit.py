@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from django import template
@@ -28,10 +29,22 @@ register.filter("percent", figures.percent_text)
 @register.simple_tag
 def icon(name: str, label: str = "") -> SafeString:
     """An icon of the sprite: decoration unless it has a label."""
-    url = f"{static('dist/icons.svg')}#{name}"
     if label:
-        return format_html('<svg class="icon" role="img" aria-label="{}"><use href="{}"/></svg>', label, url)
-    return format_html('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}"/></svg>', url)
+        place = f"{_sprite()}#{name}"
+        return format_html('<svg class="icon" role="img" aria-label="{}"><use href="{}"/></svg>', label, place)
+    return _decoration(name)
+
+
+@cache
+def _decoration(name: str) -> SafeString:
+    # A page has a hundred of them.
+    place = f"{_sprite()}#{name}"
+    return format_html('<svg class="icon" aria-hidden="true" focusable="false"><use href="{}"/></svg>', place)
+
+
+@cache
+def _sprite() -> str:
+    return static("dist/icons.svg")
 
 
 @register.simple_tag
