@@ -30,7 +30,7 @@ USAGE = [
 ]
 EARNINGS = [f"/studio/earnings/?range={span}" for span in ("day", "week", "month", "quarter")]
 LOG = ["/console/requests/", "/console/requests/?outcome=failed", "/api/requests/?limit=50"]
-WORDS = ["chat", "rare1f3", "model", "legl sumary", "quiet birch", "ember chat contracts", "gla"]
+WORDS = ["chat", "rare1f3", "model", "legl sumary", "quiet birch", "quiet bir", "ember chat contracts", "gla"]
 SORTS = ["newest", "name", "smallest", "price", "popular", "throughput", "latency"]
 SEARCH = [
     "/", *(f"/?q={words.replace(' ', '+')}" for words in WORDS), *(f"/?sort={sort}" for sort in SORTS),
