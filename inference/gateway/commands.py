@@ -1,11 +1,14 @@
-"""Redis commands of all calls over one connection: what is asked while an answer is awaited leaves together.
+"""Redis commands of all calls over one connection, each sent at once and answered in order.
 
-A pooled command costs redis-py three times as much in Python as the command itself (packing, pool, retry,
-wrappers), and under load the hot path is made of such commands. Packing is hiredis', in C.
+redis-py opens the connection (address, TLS, password, database) and opens it anew; then its transport is ours. A
+command through its own reader takes three times the processor time and twice as long for a lone caller (locks, tasks,
+timers, the stream's buffers), and the hot path is made of such commands. Packing and parsing are hiredis', in C.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 Command = Sequence[Any]
-BATCH_LIMIT = 512
+_PARTIAL = object()
 
 
 class SharedCommands:
@@ -23,16 +26,15 @@ class SharedCommands:
 
     def __init__(self, client: "Redis") -> None:
         self._client = client
-        self._waiting: list[tuple[Sequence[Command], asyncio.Future[list[Any]]]] = []
-        self._sender: asyncio.Task[None] | None = None
+        self._line: _Line | None = None
+        self._opening = asyncio.Lock()
 
     async def run(self, *commands: Command) -> list[Any]:
-        """Answers in order. Raises the first error among them, or `redis.ConnectionError`."""
-        answers: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((commands, answers))
-        if self._sender is None:
-            self._sender = asyncio.get_running_loop().create_task(self._send())
-        return await answers
+        """Answers in order. Raises the first error among them, `redis.ConnectionError` or `redis.TimeoutError`."""
+        line = self._line
+        if line is None or line.lost is not None:
+            line = await self._open()
+        return await line.ask(commands)
 
     async def evalsha(self, digest: str, number_of_keys: int, *keys_and_args: Any) -> Any:
         """As the client's own. Raises `redis.exceptions.NoScriptError`."""
@@ -46,54 +48,107 @@ class SharedCommands:
         """The client's own."""
         return self._client.pipeline(transaction=transaction)
 
-    async def _send(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting[:BATCH_LIMIT], self._waiting[BATCH_LIMIT:]
-                try:
-                    await self._exchange(batch)
-                except OSError as error:
-                    _fail(batch, redis.ConnectionError(str(error)))
-                except Exception as error:
-                    # Whatever it is, it is for those who asked.
-                    _fail(batch, error)
-        finally:
-            self._sender = None
-
-    async def _exchange(self, batch: list[tuple[Sequence[Command], "asyncio.Future[list[Any]]"]]) -> None:
+    async def _open(self) -> "_Line":
         pool: Any = self._client.connection_pool
-        connection = await pool.get_connection()
+        async with self._opening:
+            line = self._line
+            if line is not None and line.lost is None:
+                return line
+            if line is not None:
+                self._line = None
+                await line.connection.disconnect(nowait=True)
+                await pool.release(line.connection)
+            # In use for as long as it lives, so that closing the client closes it.
+            self._line = line = _Line(await pool.get_connection())
+            return line
+
+
+@dataclass(slots=True)
+class _Asked:
+    """Commands that were sent together, and what has come back."""
+
+    count: int
+    answers: "asyncio.Future[list[Any]]"
+    due: float
+    values: list[Any] = field(default_factory=list)
+
+
+class _Line(asyncio.Protocol):
+    """An open connection of redis-py whose transport it took over. `lost` says why nothing more comes from it."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.lost: redis.RedisError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._patience: float = connection.socket_timeout or 5.0
+        self._asked: deque[_Asked] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._reader = hiredis.Reader(
+            protocolError=redis.InvalidResponse,
+            replyError=connection._parser.parse_error,
+            notEnoughData=_PARTIAL,
+        )
+        self._transport: Any = connection._writer.transport
+        self._before: asyncio.BaseProtocol = self._transport.get_protocol()
+        self._transport.set_protocol(self)
+
+    def ask(self, commands: Sequence[Command]) -> "asyncio.Future[list[Any]]":
+        """Send them; their answers in order."""
+        asked = _Asked(len(commands), self._loop.create_future(), self._loop.time() + self._patience)
+        self._asked.append(asked)
+        self._transport.write(b"".join([hiredis.pack_command(tuple(command)) for command in commands]))
+        if self._timer is None:
+            self._timer = self._loop.call_at(asked.due, self._look)
+        return asked.answers
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
         try:
-            packed = [hiredis.pack_command(tuple(command)) for commands, _ in batch for command in commands]
-            await connection.send_packed_command(packed, check_health=False)
-            for commands, answers in batch:
-                _settle(answers, [await _read(connection) for _ in commands])
-        except BaseException:
-            # Answers may still be on the way: nobody else may read them as theirs.
-            await connection.disconnect(nowait=True)
-            raise
-        finally:
-            await pool.release(connection)
+            while (value := self._reader.gets()) is not _PARTIAL:
+                if not isinstance(value, hiredis.PushNotification):
+                    self._take(value)
+        except redis.InvalidResponse as error:
+            self._give_up(error)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        self._give_up(redis.ConnectionError(str(error or "Redis closed the connection.")))
+        if self._timer is not None:
+            self._timer.cancel()
+        # redis-py waits for this where it closes the connection.
+        self._before.connection_lost(error)
 
-async def _read(connection: Any) -> Any:
-    try:
-        return await connection.read_response()
-    except redis.ResponseError as error:
-        return error
+    def _take(self, value: Any) -> None:
+        asked = self._asked[0]
+        asked.values.append(value)
+        if len(asked.values) < asked.count:
+            return
+        self._asked.popleft()
+        if asked.answers.done():
+            return
+        failure = next((each for each in asked.values if isinstance(each, Exception)), None)
+        if failure is None:
+            asked.answers.set_result(asked.values)
+        else:
+            asked.answers.set_exception(failure)
 
+    def _look(self) -> None:
+        """Whether the oldest question has waited too long."""
+        self._timer = None
+        if not self._asked:
+            return
+        if self._asked[0].due <= self._loop.time():
+            self._give_up(redis.TimeoutError("Redis did not answer in time."))
+        else:
+            self._timer = self._loop.call_at(self._asked[0].due, self._look)
 
-def _settle(answers: "asyncio.Future[list[Any]]", values: list[Any]) -> None:
-    if answers.done():
-        return
-    error = next((value for value in values if isinstance(value, Exception)), None)
-    if error is None:
-        answers.set_result(values)
-    else:
-        answers.set_exception(error)
-
-
-def _fail(batch: list[tuple[Sequence[Command], "asyncio.Future[list[Any]]"]], error: Exception) -> None:
-    for _, answers in batch:
-        if not answers.done():
-            answers.set_exception(error)
+    def _give_up(self, error: redis.RedisError) -> None:
+        if self.lost is not None:
+            return
+        self.lost = error
+        # Answers may still be on the way: nobody else may read them as theirs.
+        self._transport.abort()
+        while self._asked:
+            answers = self._asked.popleft().answers
+            if not answers.done():
+                # Each has one of its own: raising adds to an error's traceback.
+                answers.set_exception(type(error)(*error.args))

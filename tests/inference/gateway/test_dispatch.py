@@ -12,6 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import settings
+from redis import ConnectionError as LostConnection
+from redis import TimeoutError as Late
+from redis.asyncio import Redis as AsyncRedis
 
 from inference import protocol
 from inference.gateway import waiting
@@ -120,8 +124,6 @@ async def test_shared_commands_keep_answers_apart() -> None:
 
 
 async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
-    from redis import ConnectionError as LostConnection
-
     client = redis.new_async_client()
     commands = SharedCommands(client)
     waiting = asyncio.ensure_future(commands.run(("BLPOP", "nothing", 30)))
@@ -130,6 +132,20 @@ async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
     with pytest.raises(LostConnection):
         await waiting
     assert await commands.run(("ECHO", "again")) == [b"again"]
+    await client.aclose()
+
+
+async def test_a_late_answer_is_nobody_elses() -> None:
+    client = AsyncRedis.from_url(settings.REDIS_URL, socket_timeout=0.2)
+    commands = SharedCommands(client)
+    assert await commands.run(("ECHO", "before")) == [b"before"]
+    redis.client().client_pause(700, all=True)
+    both = await asyncio.gather(
+        commands.run(("ECHO", "late")), commands.run(("ECHO", "later")), return_exceptions=True
+    )
+    assert [type(each) for each in both] == [Late, Late]
+    await asyncio.sleep(0.8)
+    assert await commands.run(("ECHO", "after")) == [b"after"]
     await client.aclose()
 
 
