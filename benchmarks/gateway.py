@@ -4,7 +4,8 @@ Each server has one core for itself and its children; the load and the fake upst
 once, share another. All relay to that upstream: ours as a remote listing with everything on (key, epochs, rate
 limits, hold, settlement, durable usage event), peers without keys, budgets or metering of their own. Our Redis
 and Postgres run beside the load. Added latency is a lone client's median less that of the upstream asked directly
-in the same run, of each the best of several rounds, so that a busy neighbour on the machine favours none. `gateway.worker_path_*` is another way of ours, through a queue to a worker without a model.
+in the same run, of each the best of several rounds, so that a busy neighbour on the machine favours none.
+`gateway.worker_path_*` is another way of ours, through a queue to a worker without a model.
 
 Portkey 1.15.2 answers every streamed call with an error of its own: it appends headers to those of Node's fetch,
 which are immutable there (Node 20 and 24 alike). So streams have LiteLLM alone for a peer.

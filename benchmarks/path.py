@@ -7,7 +7,8 @@ other. Everything is on: key, epochs, rate limits, hold, Celery message, settlem
   all of a fixed number are served. The engine alone gets the same prompts, 64 at a time, on the same core. They
   take turns, and the median round of each counts.
 - `path.latency_ms`: a lone client's whole answer of 16 tokens by a model of one small layer, through the same
-  processes, the median of some thousand calls. The peer is the time that the engine alone takes for it.
+  processes: the median of some hundred calls, in the best of several rounds, so that a busy neighbour on the
+  machine does not count. The peer is the time that the engine alone takes for it, measured in the same way.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from benchmarks.results import at_least, at_most, row
 COMMAND = "make bench ONLY=path"
 PROMPT, ANSWERS, CONCURRENCY = 48, (32, 96), 64
 SHORT_PROMPT, SHORT_ANSWER = 8, 16
+ROUNDS = 6
 # One layer: what is left is the way there and back.
 TRIVIAL: dict[str, Any] = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -62,7 +64,7 @@ def run(quick: bool) -> list[dict[str, Any]]:
             small = language_models.write_llama(Path(folder) / "small", **language_models.SMALL)
             trivial = language_models.write_llama(Path(folder) / "trivial", **TRIVIAL)
             ratio = measure_ratio(small, core=core, rest=rest, quick=quick)
-            return [*ratio, measure_latency(trivial, core=core, rest=rest, seconds=3 if quick else 10)]
+            return [*ratio, measure_latency(trivial, core=core, rest=rest, seconds=6 if quick else 18)]
     finally:
         os.sched_setaffinity(0, before)
         torch.set_num_threads(threads)
@@ -93,16 +95,25 @@ def measure_latency(directory: Path, *, core: int, rest: int, seconds: float) ->
     (prompt,) = make_prompts(SHORT_PROMPT, 1, seed=0, vocab=TRIVIAL["vocab_size"])
     os.sched_setaffinity(0, {core})
     with alone.engine(directory) as (engine, listener):
-        took = [alone.burst_seconds(engine, listener, [prompt], answer=SHORT_ANSWER) for _ in range(500)]
+        own = [
+            statistics.median(
+                alone.burst_seconds(engine, listener, [prompt], answer=SHORT_ANSWER) for _ in range(200)
+            )
+            for _ in range(ROUNDS)
+        ]
     with whole_path(directory, core=core, rest=rest) as (target, model):
         body = _body(model, Asked(prompt, SHORT_ANSWER), stream=False)
-        for part in (seconds / 3, seconds):
-            measured = load.run(target.url, body, headers=dict(target.headers), concurrency=1, seconds=part)
-    if measured.failures:
-        raise RuntimeError(f"{measured.failures} calls failed: {measured.failure}")
+        served = []
+        for _ in range(ROUNDS):
+            each = load.run(
+                target.url, body, headers=dict(target.headers), concurrency=1, seconds=seconds / ROUNDS
+            )
+            if each.failures:
+                raise RuntimeError(f"{each.failures} calls failed: {each.failure}")
+            served.append(each.p50_ms)
     return row(
-        "path.latency_ms", measured.p50_ms, "ms, p50 alone", command=COMMAND, peer="the engine alone",
-        peer_value=statistics.median(took) * 1000, better="lower", goal=at_most(4),
+        "path.latency_ms", min(served), "ms, p50 alone", command=COMMAND, peer="the engine alone",
+        peer_value=min(own) * 1000, better="lower", goal=at_most(4),
     )  # fmt: skip
 
 

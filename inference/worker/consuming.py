@@ -37,6 +37,8 @@ class Gate:
         self.consumer = Consumer(self.channel, queues=[queue], on_message=self._receive)
         self.consumer.consume()
         self.closing = False
+        # Whether its queue is left alone until a slot becomes free.
+        self.waits = False
 
     def close_soon(self) -> None:
         """Send no further BRPOP; a message that the pending one still brings goes back to the queue."""
@@ -49,8 +51,13 @@ class Gate:
         return not self.channel._in_poll
 
     def _can_consume(self) -> bool:
+        # Said before looking: a slot that becomes free meanwhile is then either seen here, or wakes the loop.
+        self.waits = True
         replica = self._host.find(self.version)
-        return self.closing or (replica is not None and replica.has_room())
+        if self.closing or (replica is not None and replica.has_room()):
+            self.waits = False
+            return True
+        return False
 
     def _receive(self, message: Any) -> None:
         token = str(message.headers.get("id"))
@@ -77,9 +84,11 @@ class Consuming:
         self._changed = threading.Condition()
 
     def wake(self) -> None:
-        """A slot has become free: let the event loop look at its gates again."""
+        """A slot has become free: let the event loop look at its gates again, if one waits for that. Waking it takes
+        as much of the core as a step of a small engine.
+        """
         hub = self._worker.hub
-        if hub is not None:
+        if hub is not None and any(gate.waits for gate in list(self._gates.values())):
             hub.call_soon(_look_again)
 
     def sync(self) -> None:
