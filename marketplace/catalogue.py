@@ -1,38 +1,37 @@
 """The catalogue: finding listings by words, filters and name."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 from uuid import UUID
 
 from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVectorExact, SearchVectorField
-from django.db.models import Exists, F, OuterRef, Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.db.models.expressions import OrderBy, RawSQL
 
 from marketplace.models import Listing, Plan, Version
 from portal.accounts.models import Organisation
 from portal.kit.errors import NotFound
+from portal.kit.keysets import Key, Order
 
 Sort = Literal["relevance", "newest", "name", "smallest", "price", "popular", "throughput", "latency"]
 SORTS: tuple[Sort, ...] = get_args(Sort)
 # Each order has an index of its own, so that a page costs as much with a million listings as with a hundred.
 # Ids of listings are in the order of their making.
-_NEWEST = ("-published_at", "-id")
-_ORDERS: Mapping[Sort, Sequence[str | OrderBy]] = {
+_NEWEST = (Key("published_at", descending=True), Key("id", descending=True))
+_LAST = Key("figures__listing_id", descending=True)
+_ORDERS: Mapping[Sort, Order] = {
     "relevance": _NEWEST,
     "newest": _NEWEST,
-    "name": ("name", "id"),
-    "smallest": ("figures__parameter_count", "figures__listing_id"),
-    "price": (
-        F("figures__monthly_fee").asc(nulls_last=True),
-        F("figures__unit_price").asc(nulls_last=True),
-        "-figures__listing_id",
-    ),
-    "popular": ("-figures__calls", "-figures__listing_id"),
-    "throughput": (F("figures__tokens_per_1000_s").desc(nulls_last=True), "-figures__listing_id"),
-    "latency": (F("figures__ttft_ms").asc(nulls_last=True), "-figures__listing_id"),
+    "name": (Key("name"), Key("id")),
+    "smallest": (Key("figures__parameter_count"), Key("figures__listing_id")),
+    "price": (Key("figures__monthly_fee", nullable=True), Key("figures__unit_price", nullable=True), _LAST),
+    "popular": (Key("figures__calls", descending=True), _LAST),
+    "throughput": (Key("figures__tokens_per_1000_s", descending=True, nullable=True), _LAST),
+    "latency": (Key("figures__ttft_ms", nullable=True), _LAST),
 }
+OWN = (Key("id", descending=True),)
 # So many matches are ranked, all there are of them; of words that more listings have, as many of any and those among
 # so many of the newest and the most called.
 MOST_RANKED = 500
@@ -76,12 +75,22 @@ def search(text: str = "", filters: Filters | None = None, sort: Sort = "relevan
     if "/" in text:
         owner, _, slug = text.strip().partition("/")
         found = found.filter(organisation__slug=owner, slug__startswith=slug)
-    elif words := re.findall(r"\w+", text.lower())[:MAX_WORDS]:
-        words = [word[:MAX_WORD_LENGTH] for word in words]
+    elif words := _words(text):
         if sort == "relevance":
             return _ranked(found, words)
         found = found.filter(SearchVectorExact(_WHOLE, _query(words, typing=True)))
     return _sorted(found, sort)
+
+
+def order_of(text: str, sort: Sort) -> Order | None:
+    """The keys by which `search` sorts; None where it is by rank."""
+    return None if sort == "relevance" and _words(text) else _ORDERS[sort]
+
+
+def _words(text: str) -> list[str]:
+    if "/" in text:
+        return []
+    return [word[:MAX_WORD_LENGTH] for word in re.findall(r"\w+", text.lower())[:MAX_WORDS]]
 
 
 def _query(words: list[str], *, typing: bool) -> SearchQuery:
@@ -116,7 +125,11 @@ def _sorted(listings: QuerySet[Listing], sort: Sort) -> QuerySet[Listing]:
     if sort in ("smallest", "price", "popular", "throughput", "latency"):
         # A join that may not miss, so that the order can come from the figures' index.
         listings = listings.filter(figures__isnull=False)
-    return listings.order_by(*_ORDERS[sort])
+    return listings.order_by(*_by(_ORDERS[sort]))
+
+
+def _by(order: Order) -> list[OrderBy]:
+    return [key.ordering for key in order]
 
 
 def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
@@ -134,7 +147,7 @@ def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
     among = RawSQL("SELECT unnest(%s::uuid[])", [list(matches)])
     versions = Prefetch("current_version", Version.objects.defer(*_HEAVY))
     alone = listings.select_related(None).prefetch_related("organisation", versions)
-    return alone.filter(pk__in=among).order_by(SearchRank(_HEADLINE, query).desc(), *_NEWEST)
+    return alone.filter(pk__in=among).order_by(SearchRank(_HEADLINE, query).desc(), *_by(_NEWEST))
 
 
 def _matching(listings: QuerySet[Listing], query: SearchQuery) -> set[UUID]:
@@ -144,8 +157,10 @@ def _matching(listings: QuerySet[Listing], query: SearchQuery) -> set[UUID]:
 
 def _headed(query: SearchQuery) -> set[UUID]:
     """Those of the newest and of the most called that are headed by what is sought."""
-    newest = live().order_by(*_NEWEST).values("pk")[:MOST_RANKED]
-    called = live().filter(figures__isnull=False).order_by(*_ORDERS["popular"]).values("pk")[:MOST_RANKED]
+    newest = live().order_by(*_by(_NEWEST)).values("pk")[:MOST_RANKED]
+    called = (
+        live().filter(figures__isnull=False).order_by(*_by(_ORDERS["popular"])).values("pk")[:MOST_RANKED]
+    )
     found = [
         Listing.objects.filter(SearchVectorExact(_HEADLINE, query), pk__in=some) for some in (newest, called)
     ]
@@ -176,6 +191,6 @@ def _is_party(listing: Listing, viewer: UUID | None) -> bool:
 
 
 def owned(organisation: Organisation) -> QuerySet[Listing]:
-    """All listings of an organisation, drafts and withdrawn ones included, newest first."""
+    """All listings of an organisation, drafts and withdrawn ones included, in the order `OWN`: newest first."""
     mine = Listing.objects.filter(organisation=organisation)
-    return mine.select_related("organisation", "current_version").order_by("-id")
+    return mine.select_related("organisation", "current_version").order_by(*_by(OWN))

@@ -12,7 +12,7 @@ from rest_framework.views import APIView
 
 from marketplace import catalogue, publishing, subscribing
 from marketplace.api import access
-from marketplace.api.paging import SlicePagination
+from marketplace.api.paging import ListingPagination
 from marketplace.api.serializers import (
     CurrentVersionSerializer,
     ListingBriefSerializer,
@@ -26,6 +26,7 @@ from marketplace.api.serializers import (
 from marketplace.models import Listing, Version
 from portal.accounts.auth import acting_organisation
 from portal.kit.errors import NotFound
+from portal.kit.keysets import Order
 
 
 class LookOrSignIn(BasePermission):
@@ -37,9 +38,10 @@ class LookOrSignIn(BasePermission):
 
 class ListingList(GenericAPIView[Listing]):
     permission_classes = [LookOrSignIn]
-    pagination_class = SlicePagination
+    pagination_class = ListingPagination
     serializer_class = ListingBriefSerializer
     queryset = Listing.objects.none()
+    order: Order | None = None
 
     @extend_schema(
         operation_id="listings_list",
@@ -50,7 +52,8 @@ class ListingList(GenericAPIView[Listing]):
         """Search the catalogue, or list one's own."""
         asked = SearchSerializer(data=request.query_params)
         asked.is_valid(raise_exception=True)
-        page = self.paginate_queryset(_search(request, **asked.validated_data))
+        found, self.order = _search(request, **asked.validated_data)
+        page = self.paginate_queryset(found)
         return self.get_paginated_response(ListingBriefSerializer(page, many=True).data)
 
     @extend_schema(
@@ -68,12 +71,13 @@ class ListingList(GenericAPIView[Listing]):
 
 def _search(
     request: Request, *, q: str, sort: catalogue.Sort, mine: bool, **filters: Any
-) -> QuerySet[Listing]:
+) -> tuple[QuerySet[Listing], Order | None]:
+    """What is asked for, and the keys of its order."""
     if not mine:
-        return catalogue.search(q, catalogue.Filters(**filters), sort)
+        return catalogue.search(q, catalogue.Filters(**filters), sort), catalogue.order_of(q, sort)
     if not request.user.is_authenticated:
-        return Listing.objects.none()
-    return catalogue.owned(acting_organisation(request)).defer("card")
+        return Listing.objects.none(), catalogue.OWN
+    return catalogue.owned(acting_organisation(request)).defer("card"), catalogue.OWN
 
 
 class ListingDetail(APIView):

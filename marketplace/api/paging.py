@@ -1,8 +1,8 @@
-"""Pages of search results, whose order is a rank and not a key."""
+"""Pages of listings: by the last one's keys, or by its place among search results, whose order is a rank."""
 
-from collections.abc import Sequence
 from typing import Any
 
+from django.core import signing
 from django.db.models import QuerySet
 from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
@@ -10,24 +10,35 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
+from portal.kit import keysets
 from portal.kit.errors import Invalid
+from portal.kit.keysets import Order
 
 MOST = 100
-# Nobody reads this far; a crawler may follow the newest-first order by narrowing its filters.
-FARTHEST = 10_000
+_SALT = "listings"
 
 
-class SlicePagination(BasePagination):
-    """`limit` and `offset`, without a count: `{"next": address or null, "results": [...]}`."""
+class ListingPagination(BasePagination):
+    """`limit` and `after`, without a count: `{"next": address or null, "results": [...]}`. The view's `order` are the
+    keys of what it lists; None for results in the order of a rank, of which there is a bounded number.
+    """
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
+        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
     ) -> list[Any]:
-        limit = _number(request, "limit", default=50, least=1, most=MOST)
-        offset = _number(request, "offset", default=0, least=0, most=FARTHEST)
-        found = list(queryset[offset : offset + limit + 1])
-        address = request.build_absolute_uri()
-        self._next = replace_query_param(address, "offset", offset + limit) if len(found) > limit else None
+        order: Order | None = getattr(view, "order", None)
+        limit = _read_limit(request)
+        after = _read_cursor(request, order)
+        if order is None:
+            start = after or 0
+            found = list(queryset[start : start + limit + 1])
+        else:
+            found = keysets.page(queryset, order, after=after, size=limit + 1)
+        self._next = None
+        if len(found) > limit:
+            place = start + limit if order is None else keysets.position(found[limit - 1], order)
+            cursor = signing.dumps([_name(order), place], salt=_SALT, compress=True)
+            self._next = replace_query_param(request.build_absolute_uri(), "after", cursor)
         return found[:limit]
 
     def get_paginated_response(self, data: Any) -> Response:
@@ -40,13 +51,35 @@ class SlicePagination(BasePagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[Any]:
         return [
-            {"name": name, "in": "query", "required": False, "schema": {"type": "integer"}}
-            for name in ("limit", "offset")
-        ]
+            {"name": "limit", "in": "query", "required": False, "schema": {"type": "integer"}},
+            {
+                "name": "after", "in": "query", "required": False, "schema": {"type": "string"},
+                "description": "Where the page begins: as the `next` of the page before has it.",
+            },
+        ]  # fmt: skip
 
 
-def _number(request: Request, name: str, *, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name, str(default))
-    if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
-        raise Invalid(reason=f"{name} must be a whole number from {least} to {most}.")
+def _name(order: Order | None) -> str:
+    """What a cursor is good for."""
+    return "rank" if order is None else " ".join(key.name for key in order)
+
+
+def _read_cursor(request: Request, order: Order | None) -> Any:
+    """Raises `Invalid`."""
+    text = request.query_params.get("after")
+    if not text:
+        return None
+    try:
+        name, place = signing.loads(text, salt=_SALT)
+    except (signing.BadSignature, TypeError, ValueError):
+        name, place = "", None
+    if name != _name(order):
+        raise Invalid(reason="after must be as the next of the page before had it, for the same sort.")
+    return place
+
+
+def _read_limit(request: Request) -> int:
+    text = request.query_params.get("limit", "50")
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST:
+        raise Invalid(reason=f"limit must be a whole number from 1 to {MOST}.")
     return int(text)

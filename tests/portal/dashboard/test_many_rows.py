@@ -10,9 +10,12 @@ from django.test.utils import CaptureQueriesContext
 
 from billing import usage
 from billing.models import DailyUsage, EarnedDay, UsageRollup
+from inference.gateway.lookup import Caller
+from inference.gateway.models import describe, find_callable
+from inference.gateway.roster import Roster
 from marketplace.models import Version
 from portal.accounts import api_keys
-from portal.kit import clock
+from portal.kit import clock, redis
 from tests.billing.shop import Shop, open_shop
 from tests.conftest import Cast
 from tests.portal.dashboard.offers import record_calls
@@ -90,6 +93,26 @@ def test_more_rows_take_no_more_queries(cast: Cast, grow: Callable[[], None], ad
     grow()
     many, large = ask()
     assert large > small, "the new rows are not on the page"
+    assert many == few
+
+
+def test_more_models_take_no_more_queries(cast: Cast, grow: Callable[[], None]) -> None:
+    mine = cast.outsider.personal_organisation.pk
+    caller = Caller(
+        digest=b"", key_id=None, organisation_id=mine, listing_id=None, user_id=None, expires_at=0
+    )
+    roster = Roster(redis.new_async_client())
+
+    def ask() -> tuple[int, int]:
+        with CaptureQueriesContext(connection) as asked:
+            found = [describe(each, roster) for each in find_callable(caller)]
+        return len(asked), len(found)
+
+    grow()
+    few, five = ask()
+    grow()
+    many, ten = ask()
+    assert (five, ten) == (5, 10)
     assert many == few
 
 
