@@ -24,6 +24,8 @@ class Stream:
     # Refusals that do not say when to come back.
     silent: int = 0
     dropped: int = 0
+    # What went wrong with connections (status 0), and how often.
+    failures: dict[str, int] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -96,8 +98,9 @@ async def _call(storm: Storm, stream: Stream, kept: list[Connection]) -> None:
         answer = await _ask(storm, _request(storm, stream.key), kept)
         head = answer.partition(b"\r\n\r\n")[0].lower()
         status = int(head.split(b" ", 2)[1])
-    except OSError:
+    except OSError as error:
         status = 0
+        stream.failures[repr(error)] = stream.failures.get(repr(error), 0) + 1
     except asyncio.CancelledError:
         status = -1
     stream.statuses[status] = stream.statuses.get(status, 0) + 1

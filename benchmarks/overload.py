@@ -79,6 +79,7 @@ def _measure(shop: site.Shop, target: Target, *, seconds: float) -> list[dict[st
     recovery = _recovery_seconds(target, storm, key=shop.key, normal_ms=2 * capacity.p50_ms)
     served = (flood.answered + sum(stream.answered for stream in beside)) / took
     print(f"flood: {flood.statuses}, quiet: {[stream.statuses for stream in beside]}; on record: {answered}")
+    print(f"failures: {[stream.failures for stream in (flood, *beside) if stream.failures]}")
     return _rows(
         capacity.per_second, served, flood, beside, alone, most=most, recovery=recovery, leaked=leaked
     )

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import hiredis
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 Command = Sequence[Any]
+GRACE_SECONDS = 0.1
 _PARTIAL = object()
 
 
@@ -69,7 +71,6 @@ class _Asked:
 
     count: int
     answers: "asyncio.Future[list[Any]]"
-    due: float
     values: list[Any] = field(default_factory=list)
 
 
@@ -82,6 +83,7 @@ class _Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._patience: float = connection.socket_timeout or 5.0
         self._asked: deque[_Asked] = deque()
+        self._heard = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._reader = hiredis.Reader(
             protocolError=redis.InvalidResponse,
@@ -94,14 +96,18 @@ class _Line(asyncio.Protocol):
 
     def ask(self, commands: Sequence[Command]) -> "asyncio.Future[list[Any]]":
         """Send them; their answers in order."""
-        asked = _Asked(len(commands), self._loop.create_future(), self._loop.time() + self._patience)
+        packed = b"".join([hiredis.pack_command(tuple(command)) for command in commands])
+        asked = _Asked(len(commands), self._loop.create_future())
+        if not self._asked:
+            self._heard = self._loop.time()
         self._asked.append(asked)
-        self._transport.write(b"".join([hiredis.pack_command(tuple(command)) for command in commands]))
+        self._transport.write(packed)
         if self._timer is None:
-            self._timer = self._loop.call_at(asked.due, self._look)
+            self._timer = self._loop.call_at(self._heard + self._patience, self._look)
         return asked.answers
 
     def data_received(self, data: bytes) -> None:
+        self._heard = self._loop.time()
         self._reader.feed(data)
         try:
             while (value := self._reader.gets()) is not _PARTIAL:
@@ -131,15 +137,19 @@ class _Line(asyncio.Protocol):
         else:
             asked.answers.set_exception(failure)
 
-    def _look(self) -> None:
-        """Whether the oldest question has waited too long."""
+    def _look(self, *, again: bool = False) -> None:
+        """Whether Redis has said nothing for too long, however long the line of what it is asked may be."""
         self._timer = None
         if not self._asked:
             return
-        if self._asked[0].due <= self._loop.time():
+        due = self._heard + self._patience
+        if self._loop.time() < due:
+            self._timer = self._loop.call_at(due, self._look)
+        elif again:
             self._give_up(redis.TimeoutError("Redis did not answer in time."))
         else:
-            self._timer = self._loop.call_at(self._asked[0].due, self._look)
+            # It may be we who did not listen: what has arrived is read before this is asked again.
+            self._timer = self._loop.call_later(GRACE_SECONDS, partial(self._look, again=True))
 
     def _give_up(self, error: redis.RedisError) -> None:
         if self.lost is not None:
