@@ -1,6 +1,7 @@
 """Pages of listings: by the last one's keys, or by its place among search results, whose order is a rank."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from django.core import signing
 from django.db.models import QuerySet
@@ -24,7 +25,7 @@ class ListingPagination(BasePagination):
     """
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
     ) -> list[Any]:
         order: Order | None = getattr(view, "order", None)
         limit = _read_limit(request)
@@ -33,7 +34,7 @@ class ListingPagination(BasePagination):
             start = after or 0
             found = list(queryset[start : start + limit + 1])
         else:
-            found = keysets.page(queryset, order, after=after, size=limit + 1)
+            found = keysets.page(cast("QuerySet[Any]", queryset), order, after=after, size=limit + 1)
         self._next = None
         if len(found) > limit:
             place = start + limit if order is None else keysets.position(found[limit - 1], order)

@@ -85,7 +85,7 @@ def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
             f"DATABASE_URL is not set. `make up` starts the embedded Postgres; or name your own, {example}.",
         )
     try:
-        found = dict(dj_database_url.parse(url))
+        found: dict[str, Any] = dict(dj_database_url.parse(url))
     except ValueError:
         found = {}
     if found.get("ENGINE") != POSTGRES or not found.get("NAME"):
