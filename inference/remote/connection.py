@@ -6,6 +6,7 @@ is llhttp in both.
 """
 
 import asyncio
+import select
 from typing import Any, cast
 
 import httptools
@@ -24,6 +25,7 @@ class Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self.is_closed = False
         self._transport: asyncio.Transport | None = None
+        self._arrived = select.poll()
         self._parser = httptools.HttpResponseParser(self)
         self._begin()
 
@@ -31,6 +33,11 @@ class Connection(asyncio.Protocol):
     def is_usable(self) -> bool:
         """Whether another question may be asked on it."""
         return not self.is_closed and self.exchange is None
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has come that nobody has read: on a connection at rest, its end or what nobody asked for."""
+        return bool(self._arrived.poll(0))
 
     def ask(self, request: bytes, exchange: Exchange) -> None:
         """Send a complete request; its answer goes to the exchange."""
@@ -51,6 +58,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._arrived.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self.exchange is None:

@@ -154,7 +154,8 @@ class Upstream:
         while self._idle:
             # The newest: it is the least likely to be stale, and the oldest can go.
             connection = self._idle.pop()
-            if connection.is_usable and now - connection.idle_since <= IDLE_SECONDS:
+            is_fresh = now - connection.idle_since <= IDLE_SECONDS
+            if connection.is_usable and is_fresh and not connection.has_unread:
                 return connection
             connection.close()
         return None

@@ -75,6 +75,6 @@ def _past(order: Order, after: Sequence[Any]) -> Q:
         same, past = Q(**{f"{key.name}__isnull": True}), Q(pk__in=[])
     else:
         same, past = Q(**{key.name: value}), Q(**{f"{key.name}__{'lt' if key.descending else 'gt'}": value})
-        if key.nullable and key is not order[-1]:
+        if key.nullable:
             past |= Q(**{f"{key.name}__isnull": True})
     return past | same & _past(order[1:], after[1:]) if order[1:] else past
