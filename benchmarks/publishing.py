@@ -1,6 +1,6 @@
 """Where results go: the terminal, `bench.json` in the home, and the page `docs/benchmarks.md`."""
 
-import importlib
+import importlib.util
 import inspect
 import json
 import os
@@ -71,7 +71,8 @@ def page(rows: Iterable[Mapping[str, Any]], *, before: str = "") -> str:
 
 def _sections(text: str) -> dict[str, str]:
     _, *sections = re.split(r"^## ", text, flags=re.MULTILINE)
-    return {section.split("\n", 1)[0]: f"## {section.rstrip()}\n" for section in sections}
+    found = {section.split("\n", 1)[0]: f"## {section.rstrip()}\n" for section in sections}
+    return {group: text for group, text in found.items() if importlib.util.find_spec(f"benchmarks.{group}")}
 
 
 def _group(row: Mapping[str, Any]) -> str:

@@ -29,8 +29,11 @@ def rows(
     `days` between the midnights within, and before and after them those of hours.
     """
     first = start.replace(minute=0, second=0, microsecond=0)
-    dawn, dusk = _midnight(first + timedelta(hours=23)), _last_midnight(end)
-    if step == "hour" or dawn >= dusk:
+    if step == "hour" or (first.hour and _midnight(first) == _midnight(end)):
+        return [_hours(first, end, whose)]
+    dawn = _midnight(first) + timedelta(days=1) if first.hour else first
+    dusk = _last_midnight(end)
+    if dawn >= dusk:
         return [_hours(first, end, whose)]
     found = [Rows(days.objects.filter(**whose, day__gte=dawn, day__lt=dusk), "day")]
     if first < dawn:

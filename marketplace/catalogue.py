@@ -124,7 +124,7 @@ def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing
 def _sorted(listings: QuerySet[Listing], sort: Sort) -> QuerySet[Listing]:
     if sort in ("smallest", "price", "popular", "throughput", "latency"):
         # A join that may not miss, so that the order can come from the figures' index.
-        listings = listings.filter(figures__isnull=False)
+        listings = listings.filter(figures__isnull=False).select_related("figures")
     return listings.order_by(*_by(_ORDERS[sort]))
 
 

@@ -8,14 +8,20 @@ import os
 from typing import cast
 
 import django
+from django.apps import apps
+from django.db import connections
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from portal.kit import environment
 
 DATA_PLANE = "/v1"
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "portal.settings")
-# Every request has a thread of its own here, and a connection of its own would be made for it: 20 ms of a page.
-os.environ.setdefault("DATABASE_POOL_SIZE", "20")
-django.setup()
+if not apps.ready:
+    django.setup()
+    # Every request has a thread of its own here, and a connection of its own would be made for it: 20 ms of a page.
+    options = connections.settings["default"]["OPTIONS"]
+    connections.settings["default"]["OPTIONS"] = environment.database_pool() | options
 
 
 def compose() -> ASGIApp:

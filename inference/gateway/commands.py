@@ -29,13 +29,17 @@ class SharedCommands:
     def __init__(self, client: "Redis") -> None:
         self._client = client
         self._line: _Line | None = None
-        self._opening = asyncio.Lock()
+        self._opening: asyncio.Task[_Line] | None = None
 
     async def run(self, *commands: Command) -> list[Any]:
         """Answers in order. Raises the first error among them, `redis.ConnectionError` or `redis.TimeoutError`."""
         line = self._line
         if line is None or line.lost is not None:
-            line = await self._open()
+            if self._opening is None:
+                self._opening = asyncio.get_running_loop().create_task(self._open())
+                self._opening.add_done_callback(self._note_opened)
+            # All who wait share one attempt and its failure: one after the other, each would make its own.
+            line = await asyncio.shield(self._opening)
         return await line.ask(commands)
 
     async def evalsha(self, digest: str, number_of_keys: int, *keys_and_args: Any) -> Any:
@@ -52,17 +56,17 @@ class SharedCommands:
 
     async def _open(self) -> "_Line":
         pool: Any = self._client.connection_pool
-        async with self._opening:
-            line = self._line
-            if line is not None and line.lost is None:
-                return line
-            if line is not None:
-                self._line = None
-                await line.connection.disconnect(nowait=True)
-                await pool.release(line.connection)
-            # In use for as long as it lives, so that closing the client closes it.
-            self._line = line = _Line(await pool.get_connection())
-            return line
+        lost, self._line = self._line, None
+        if lost is not None:
+            await lost.connection.disconnect(nowait=True)
+            await pool.release(lost.connection)
+        # In use for as long as it lives, so that closing the client closes it.
+        return _Line(await pool.get_connection())
+
+    def _note_opened(self, opening: "asyncio.Task[_Line]") -> None:
+        self._opening = None
+        if not opening.cancelled() and opening.exception() is None:
+            self._line = opening.result()
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import OperationalError, close_old_connections, connections
 
 from inference.gateway import lookup
 from inference.gateway.errors import MissingKey, WrongKey
@@ -25,6 +25,7 @@ from portal.kit.errors import PortalError
 CALLERS_KEPT = 20_000
 ROUTES_KEPT = 20_000
 LOOKUP_THREADS = 4
+LOOKUP_SECONDS = 5.0
 LET_GO_SECONDS = 2.0
 # Wrong keys are remembered briefly, so that a client in a loop costs no database.
 WRONG_KEY_SECONDS = 10.0
@@ -70,7 +71,9 @@ class Identifier:
         self._routes.forget((caller.digest, model))
 
     async def in_thread(self, work: Callable[[], Value]) -> Value:
-        """Run a blocking lookup on a thread whose database connection is in order."""
+        """Run a blocking lookup on a thread whose database connection is in order. Raises `OperationalError` also where
+        it takes too long.
+        """
 
         def run() -> Value:
             close_old_connections()
@@ -79,7 +82,12 @@ class Identifier:
             finally:
                 close_old_connections()
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        try:
+            # What has not begun by then leaves the queue, which would else grow for as long as Postgres is away.
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except TimeoutError as error:
+            raise OperationalError("no answer to a lookup in time") from error
 
     def close(self) -> None:
         """End the threads, each of which first lets go of its database connection. Blocks for moments."""

@@ -51,11 +51,12 @@ class Gate:
         return not self.channel._in_poll
 
     def _can_consume(self) -> bool:
-        # Said before looking: a slot that becomes free meanwhile is then either seen here, or wakes the loop.
-        self.waits = True
+        # Said before looking: a slot that becomes free meanwhile is then either seen here, or wakes the loop. And kept
+        # where it was refused before, as kombu may ask twice and heed the first answer.
+        waited, self.waits = self.waits, True
         replica = self._host.find(self.version)
         if self.closing or (replica is not None and replica.has_room()):
-            self.waits = False
+            self.waits = waited
             return True
         return False
 
@@ -87,8 +88,16 @@ class Consuming:
         """A slot has become free: let the event loop look at its gates again, if one waits for that. Waking it takes
         as much of the core as a step of a small engine.
         """
+        waiting = [gate for gate in list(self._gates.values()) if gate.waits]
+        for gate in waiting:
+            gate.waits = False
+        if waiting:
+            self.nudge()
+
+    def nudge(self) -> None:
+        """Let the event loop come round."""
         hub = self._worker.hub
-        if hub is not None and any(gate.waits for gate in list(self._gates.values())):
+        if hub is not None:
             hub.call_soon(_look_again)
 
     def sync(self) -> None:

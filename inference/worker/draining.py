@@ -68,7 +68,7 @@ class Draining:
         if not self._calls.wait_until_none(timeout=self._seconds):
             log.warning("%d calls were cut off by stopping", len(self._calls.all()))
         _tell_celery(should_terminate=False)
-        self._consuming.wake()
+        self._consuming.nudge()
 
 
 def _tell_celery(*, should_terminate: bool) -> None:

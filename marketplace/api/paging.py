@@ -67,6 +67,8 @@ def _name(order: Order | None) -> str:
 
 def _read_cursor(request: Request, order: Order | None) -> Any:
     """Raises `Invalid`."""
+    if "offset" in request.query_params:
+        raise Invalid(reason="There is no offset: follow the next of each page.")
     text = request.query_params.get("after")
     if not text:
         return None

@@ -16,7 +16,7 @@ WORDS = {
 POSTGRES = "django.db.backends.postgresql"
 # Below this, the calls of a small site would be refused soon.
 REDIS_LEAST_BYTES = 64 * 2**20
-# Long enough for a burst to pass and Postgres to start again, short enough for whoever waits.
+# Long enough for a burst to pass, short enough for whoever waits.
 POOL_TIMEOUT_SECONDS = 3
 SMTP_PORTS = {"none": 25, "tls": 587, "ssl": 465}
 
@@ -72,11 +72,7 @@ def redis_memory_bytes(*, environment: Mapping[str, str] = os.environ) -> int:
 
 
 def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """DATABASE_URL as Django's settings of a database. The sentence never repeats the URL: it has a password.
-
-    With DATABASE_POOL_SIZE, threads share so many connections, and one that broke is replaced before it is handed out.
-    Without, each has its own and lets go of it after each request.
-    """
+    """DATABASE_URL as Django's settings of a database. The sentence never repeats the URL: it has a password."""
     example = "such as postgresql://user:password@host:5432/mercato"
     url = environment.get("DATABASE_URL")
     if not url:
@@ -90,11 +86,16 @@ def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
         found = {}
     if found.get("ENGINE") != POSTGRES or not found.get("NAME"):
         raise WrongSetting("DATABASE_URL", f"DATABASE_URL must be the URL of a Postgres database, {example}.")
-    pool: dict[str, Any] = {}
-    if size := number("DATABASE_POOL_SIZE", default=0, environment=environment):
-        pool = {"pool": {"min_size": 1, "max_size": size, "timeout": POOL_TIMEOUT_SECONDS}}
-    found["OPTIONS"] = found.get("OPTIONS", {}) | pool
     return found | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+
+
+def database_pool(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """DATABASE_POOL_SIZE as Django's options of a database whose connections threads share. One that broke is replaced
+    before it is handed out; where Postgres is away, whoever asks starts a new attempt.
+    """
+    size = number("DATABASE_POOL_SIZE", default=20, at_least=1, environment=environment)
+    patience = {"timeout": POOL_TIMEOUT_SECONDS, "reconnect_timeout": POOL_TIMEOUT_SECONDS}
+    return {"connect_timeout": POOL_TIMEOUT_SECONDS, "pool": {"min_size": 1, "max_size": size, **patience}}
 
 
 def redis_url(*, environment: Mapping[str, str] = os.environ) -> str:

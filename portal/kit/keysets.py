@@ -58,23 +58,20 @@ def page(rows: QuerySet[Any], order: Order, *, after: Sequence[Any] | None, size
 
 
 def _behind(rows: QuerySet[Any], order: Order, after: Sequence[Any]) -> list[QuerySet[Any]]:
-    """What follows, in parts: an index finds the beginning of each by the first key alone."""
-    first, value = order[0], after[0]
-    if value is None:
-        return [rows.filter(_past(order, after))]
-    bound = Q(**{f"{first.name}__{'lte' if first.descending else 'gte'}": value})
-    parts = [rows.filter(bound, _past(order, after))]
-    if first.nullable:
-        parts.append(rows.filter(**{f"{first.name}__isnull": True}))
+    """What follows, in parts: those that share all keys but the last, then all but two, and so on. Each is a range of
+    an index, however many rows share a key.
+    """
+    parts = []
+    for depth in reversed(range(len(order))):
+        key, value = order[depth], after[depth]
+        if value is None:
+            continue
+        same = rows.filter(*(_equal(key, value) for key, value in zip(order[:depth], after, strict=False)))
+        parts.append(same.filter(**{f"{key.name}__{'lt' if key.descending else 'gt'}": value}))
+        if key.nullable:
+            parts.append(same.filter(_equal(key, None)))
     return parts
 
 
-def _past(order: Order, after: Sequence[Any]) -> Q:
-    key, value = order[0], after[0]
-    if value is None:
-        same, past = Q(**{f"{key.name}__isnull": True}), Q(pk__in=[])
-    else:
-        same, past = Q(**{key.name: value}), Q(**{f"{key.name}__{'lt' if key.descending else 'gt'}": value})
-        if key.nullable:
-            past |= Q(**{f"{key.name}__isnull": True})
-    return past | same & _past(order[1:], after[1:]) if order[1:] else past
+def _equal(key: Key, value: Any) -> Q:
+    return Q(**{f"{key.name}__isnull": True}) if value is None else Q(**{key.name: value})

@@ -49,6 +49,7 @@ def check(environment: Mapping[str, str]) -> Checked:
 def reach_database(environment: Mapping[str, str]) -> None:
     """Connect once to the Postgres of DATABASE_URL, as Django will."""
     found = env.database(environment=environment)
+    env.database_pool(environment=environment)
     # Django takes some options for itself; those of the connection are libpq's.
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     options = {name: value for name, value in found.get("OPTIONS", {}).items() if name in known}

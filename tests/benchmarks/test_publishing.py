@@ -28,10 +28,10 @@ def test_another_home_keeps_what_the_page_says_of_other_groups(
 ) -> None:
     for group in ("engine", "batch"):
         publishing.publish(group, [row(f"{group}.a", 1, "s", command="c")])
-    whole = (tmp_path / "benchmarks.md").read_text()
+    _, kept = (tmp_path / "benchmarks.md").read_text().split("## engine")
     monkeypatch.setenv("MERCATO_HOME", str(tmp_path / "fresh"))
     publishing.publish("batch", [row("batch.a", 1, "s", command="c")])
-    assert (tmp_path / "benchmarks.md").read_text() == whole
+    assert (tmp_path / "benchmarks.md").read_text().endswith(f"## engine{kept}")
 
 
 def test_the_page_shows_method_figures_and_misses(tmp_path: Path) -> None:

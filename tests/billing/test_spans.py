@@ -113,6 +113,12 @@ def test_whole_days_are_read_as_days(shops: list[Shop]) -> None:
     assert tables_read(shops[0], STARTS[2], ENDS[2]) == [hours]
 
 
+def test_the_last_hours_of_time_are_empty_too(shops: list[Shop]) -> None:
+    start = datetime(9999, 12, 31, 12, tzinfo=UTC)
+    for step in STEPS:
+        assert not usage.series(shops[0].consumer, start, start + timedelta(hours=1), step=step)
+
+
 def tables_read(shop: Shop, start: datetime, end: datetime) -> list[str]:
     with CaptureQueriesContext(connection) as asked:
         usage.totals(shop.consumer, start, end)

@@ -222,7 +222,16 @@ def test_one_lists_ones_own_and_pages_through(owner: Caller, outsider: Caller) -
     assert rest["next"] is None
     assert outsider("get", "/api/listings/?mine=true")["results"] == []
     assert outsider("get", "/api/listings/")["results"] == []
-    for wrong in ("limit=0", "limit=101", "after=x", "after=x:y:z", "sort=colour", "task=x", "largest=x"):
+    for wrong in (
+        "limit=0",
+        "limit=101",
+        "after=x",
+        "after=x:y:z",
+        "offset=50",
+        "sort=colour",
+        "task=x",
+        "largest=x",
+    ):
         outsider("get", f"/api/listings/?{wrong}", expect=400)
 
 

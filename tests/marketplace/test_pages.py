@@ -96,4 +96,5 @@ def test_a_late_page_begins_where_the_index_finds_it(sort: Sort, index: str) -> 
             plan = list(nodes(cursor.fetchone()[0][0]["Plan"]))
         (read,) = [node for node in plan if node.get("Index Name") == index]
         assert order[0].name.split("__")[-1] in read["Index Cond"]
+        assert "Filter" not in read, "rows with the same keys are read for nothing"
         assert not [node for node in plan if node["Node Type"] == "Sort"]

@@ -135,6 +135,25 @@ async def test_a_lost_connection_fails_who_waits_and_nobody_after() -> None:
     await client.aclose()
 
 
+async def test_all_who_wait_share_one_attempt_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = AsyncRedis.from_url("redis://127.0.0.1:1/0")
+    attempts = []
+
+    async def refused(*_: Any) -> None:
+        attempts.append(1)
+        await asyncio.sleep(0.05)
+        raise LostConnection("refused")
+
+    monkeypatch.setattr(client.connection_pool, "get_connection", refused)
+    commands = SharedCommands(client)
+    for number in (1, 2):
+        every = await asyncio.gather(
+            *(commands.run(("ECHO", "x")) for _ in range(50)), return_exceptions=True
+        )
+        assert {type(each) for each in every} == {LostConnection}
+        assert len(attempts) == number
+
+
 async def test_a_late_answer_is_nobody_elses() -> None:
     client = AsyncRedis.from_url(settings.REDIS_URL, socket_timeout=0.2)
     commands = SharedCommands(client)

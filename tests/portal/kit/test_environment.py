@@ -47,13 +47,12 @@ def test_a_database_url_that_is_none_is_refused_without_its_password(url: str) -
     assert "hush" not in str(caught.value)
 
 
-def test_threads_share_connections_where_the_environment_says_how_many() -> None:
-    url = {"DATABASE_URL": "postgresql://u:hush@h/db?sslmode=require"}
-    assert env.database(environment=url)["OPTIONS"] == {"sslmode": "require"}
-    pooled = env.database(environment=url | {"DATABASE_POOL_SIZE": "7"})["OPTIONS"]
-    assert (pooled["sslmode"], pooled["pool"]["max_size"]) == ("require", 7)
-    with pytest.raises(env.WrongSetting, match="DATABASE_POOL_SIZE must be a whole number"):
-        env.database(environment=url | {"DATABASE_POOL_SIZE": "many"})
+def test_a_web_process_has_a_pool_of_the_size_that_the_environment_says() -> None:
+    assert env.database_pool(environment={})["pool"]["max_size"] == 20
+    assert env.database_pool(environment={"DATABASE_POOL_SIZE": "7"})["pool"]["max_size"] == 7
+    for wrong in ("0", "many"):
+        with pytest.raises(env.WrongSetting, match="DATABASE_POOL_SIZE must be a whole number from 1 up"):
+            env.database_pool(environment={"DATABASE_POOL_SIZE": wrong})
 
 
 @pytest.mark.parametrize("url", ["localhost:6379", "http://h/0", "redis://h:port/0"])
