@@ -36,7 +36,7 @@ class Quiet:
     def beat_soon(self) -> None:
         pass
 
-    def wake(self) -> None:
+    def nudge(self) -> None:
         self.woken.set()
 
 
