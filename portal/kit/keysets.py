@@ -30,13 +30,9 @@ class Key:
     def value(self, row: Any) -> Any:
         """As JSON can say it."""
         found = attrgetter(self.name.replace("__", "."))(row)
-        return (
-            found.isoformat()
-            if isinstance(found, datetime)
-            else str(found)
-            if isinstance(found, UUID)
-            else found
-        )
+        if isinstance(found, datetime):
+            return found.isoformat()
+        return str(found) if isinstance(found, UUID) else found
 
 
 Order = Sequence[Key]
@@ -66,7 +62,7 @@ def _behind(rows: QuerySet[Any], order: Order, after: Sequence[Any]) -> list[Que
         key, value = order[depth], after[depth]
         if value is None:
             continue
-        same = rows.filter(*(_equal(key, value) for key, value in zip(order[:depth], after, strict=False)))
+        same = rows.filter(*map(_equal, order[:depth], after))
         parts.append(same.filter(**{f"{key.name}__{'lt' if key.descending else 'gt'}": value}))
         if key.nullable:
             parts.append(same.filter(_equal(key, None)))
