@@ -1,18 +1,19 @@
 """Tables: search, filter, sort, keyset pages and CSV, all from the query string. Here those of database rows."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cached_property, reduce
-from operator import attrgetter, or_
+from functools import cached_property, partial, reduce
+from operator import or_
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 from django.core import signing
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+
+from portal.kit import keysets
+from portal.kit.keysets import Key, Order
 
 Kind = Literal["text", "code", "number", "money", "time", "size", "duration", "state"]
 NUMERIC: frozenset[Kind] = frozenset({"number", "money", "size", "duration"})
@@ -160,11 +161,7 @@ class Arranged(ABC):
 
 
 class Table(Arranged):
-    """One page of database `rows`.
-
-    Pages are by keyset: a cursor is the last row's (sort value, id), so a late page costs as little as the
-    first and rows that arrive meanwhile shift nothing.
-    """
+    """One page of database `rows`, by the keys of the last row (`portal.kit.keysets`)."""
 
     def __init__(
         self, rows: QuerySet[Any], columns: Sequence[Column], *, query: QueryDict, order: str = "-created_at",
@@ -186,9 +183,8 @@ class Table(Arranged):
     def next_url(self) -> str:
         if len(self._fetched) <= self._size:
             return ""
-        last = self.page[-1]
-        key = [self._place, attrgetter(self._field.replace("__", "."))(last), last.pk]
-        return self.url(after=signing.dumps(key, serializer=_Cursor, compress=True))
+        cursor = [self._place, *keysets.position(self.page[-1], self._keys)]
+        return self.url(after=signing.dumps(cursor, compress=True))
 
     @property
     def first_url(self) -> str:
@@ -200,54 +196,36 @@ class Table(Arranged):
     @cached_property
     def _cursor(self) -> list[Any] | None:
         try:
-            cursor = list(signing.loads(self._query.get("after", ""), serializer=_Cursor))
-        except (signing.BadSignature, TypeError):
+            place, *after = signing.loads(self._query.get("after", ""))
+        except (signing.BadSignature, TypeError, ValueError):
             return None
-        return cursor if cursor[:1] == [self._place] else None
+        return after if place == self._place else None
 
     @property
     def _place(self) -> str:
         """What a cursor is good for: these rows in this order."""
         return f"{self._rows.model._meta.label} {self.order}"
 
+    @property
+    def _keys(self) -> Order:
+        last = Key("id", descending=self._is_descending)
+        return (last,) if self._field == "id" else (Key(self._field, descending=self._is_descending), last)
+
     @cached_property
     def _fetched(self) -> list[Any]:
-        rows = self._ordered(self._rows)
-        if self._cursor:
-            _, value, pk = self._cursor
-            past = "lt" if self._is_descending else "gt"
-            beyond = Q(**{f"{self._field}__{past}": value})
-            # By id alone the condition stays simple enough for the planner to skip whole partitions.
-            if self._field != "id":
-                beyond |= Q(**{self._field: value, f"pk__{past}": pk})
-            rows = rows.filter(beyond)
+        order, after, rows = self._keys, self._cursor, self._ordered(self._rows)
+        fetch = partial(keysets.page, order=order, after=after, size=self._size + 1)
         if self._near and self._field == "id":
-            found = list(self._near(rows, self._cursor[2] if self._cursor else None)[: self._size + 1])
+            found = fetch(self._near(rows, after[0] if after else None))
             if len(found) > self._size:
                 return found
-        return list(rows[: self._size + 1])
+        return fetch(rows)
 
     def _ordered(self, rows: QuerySet[Any]) -> QuerySet[Any]:
-        if self._field == "id":
-            return rows.order_by(self.order)
-        return rows.order_by(self.order, "-pk" if self._is_descending else "pk")
+        return rows.order_by(*(key.ordering for key in self._keys))
 
     def _narrowed(self, rows: QuerySet[Any]) -> QuerySet[Any]:
         if self.text and self._search:
             rows = rows.filter(self._search(self.text))
         fields = {choice.name: choice.field for choice in self.choices}
         return rows.filter(**{fields[name]: value for name, value in self.chosen.items()})
-
-
-class _Cursor:
-    """Ids and times leave as text, times to the microsecond; the database turns them back."""
-
-    def dumps(self, value: Any) -> bytes:
-        return json.dumps(value, default=_as_text).encode()
-
-    def loads(self, data: bytes) -> Any:
-        return signing.JSONSerializer().loads(data)
-
-
-def _as_text(value: Any) -> str:
-    return value.isoformat() if isinstance(value, datetime) else str(value)
