@@ -1,9 +1,9 @@
 """Whatever span and steps are asked for, days and hours together come to what the hours alone do."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import product
+from operator import add
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from billing import earnings, recording, usage
+from billing.events import Rated
 from billing.models import UsageRollup
 from billing.spans import Step
 from portal.kit import clock, ids
@@ -52,14 +53,18 @@ def shops(monkeypatch: pytest.MonkeyPatch) -> list[Shop]:
         shop.subscription.started_at = TIMES[0]
         shop.subscription.save()
         call = make_event(shop)
-        calls = [
-            call._replace(
-                id=ids.uuid7().hex, finished_ms=int(at.timestamp() * 1000), outcome="failed" if hit == 2 else "succeeded",
-                units={"requests": 1, "output_tokens": 10**hit + number},
-            )
-            for hit, at in enumerate(TIMES)
-        ]  # fmt: skip
-        recording.record(calls, shard=number)
+        calls = []
+        for hit, at in enumerate(TIMES):
+            answered, units, price = hit != 2, 10**hit + number, 70_000_001 * 3**hit + number
+            lines = (Rated("output_tokens", 0, units, price),) if answered else ()
+            calls.append(
+                call._replace(
+                    id=ids.uuid7().hex, finished_ms=int(at.timestamp() * 1000), outcome="succeeded" if answered else "failed",
+                    units={"requests": 1, "output_tokens": units}, rated=lines, charge=price if answered else 0,
+                )
+            )  # fmt: skip
+        for batch in (calls[::2], calls[1::2]):
+            recording.record(batch, shard=number)
     return shops
 
 
@@ -70,7 +75,10 @@ def test_usage_of_any_span_is_the_sum_of_its_hours(
 ) -> None:
     for start, end in SPANS:
         points = usage.series(shops[0].consumer, start, end, by=by, step=step)
-        found = [(each.at, each.group, each.totals.output_tokens, each.totals.failed) for each in points]
+        found = [
+            (each.at, each.group, each.totals.output_tokens, each.totals.failed, each.totals.charge.amount)
+            for each in points
+        ]
         assert sorted(found) == sorted(expected(start, end, by=by, step=step)), (start, end)
         assert [each.at for each in points if each.at] == sorted(each.at for each in points if each.at)
 
@@ -82,25 +90,27 @@ def test_lines_of_a_chart_are_sums_of_their_hours(shops: list[Shop], step: Step)
         groups = usage.series(shops[0].consumer, start, end, by="model", step=None)
         wanted = [each for each in groups if each.group == path]
         points = usage.lines(shops[0].consumer, start, end, by="model", step=step, groups=wanted)
-        found = {(each.at, each.totals.output_tokens) for each in points if each.group == path}
+        found = {(each.at, each.totals.charge.amount) for each in points if each.group == path}
         hours = expected(start, end, by="model", step=step)
-        assert found == {(at, tokens) for at, group, tokens, _ in hours if group == path}
-        assert sum(each.totals.output_tokens for each in points) == sum(tokens for _, _, tokens, _ in hours)
+        assert found == {(at, charge) for at, group, *_, charge in hours if group == path}
+        assert sum(each.totals.charge.amount for each in points) == sum(charge for *_, charge in hours)
 
 
 @pytest.mark.parametrize("step", STEPS[:-1])
 def test_earnings_of_any_span_are_the_sum_of_its_hours(shops: list[Shop], step: Step) -> None:
     for start, end in SPANS:
         summary = earnings.summary(shops[0].provider, start, end, step=step)
-        hours = list(rollups(start, end))
-        assert summary.total.requests == sum(each.requests for each in hours)
-        of: Counter[str] = Counter()
-        steps: Counter[datetime | None] = Counter()
-        for each in hours:
-            of[each.listing.path] += each.requests
-            steps[began(each.hour, step)] += each.requests
-        assert {part.listing: part.earned.requests for part in summary.listings} == of
-        assert {point.at: point.earned.requests for point in summary.steps} == steps
+        of: dict[str, list[int]] = {}
+        steps: dict[datetime | None, list[int]] = {}
+        for each in rollups(start, end):
+            for sums in (
+                of.setdefault(each.listing.path, [0] * 3),
+                steps.setdefault(began(each.hour, step), [0] * 3),
+            ):
+                sums[:] = map(add, sums, (each.requests, each.charge, each.commission))
+        assert figures(summary.total) == [sum(part[at] for part in of.values()) for at in range(3)]
+        assert {part.listing: figures(part.earned) for part in summary.listings} == of
+        assert {point.at: figures(point.earned) for point in summary.steps} == steps
         assert [point.at for point in summary.steps] == sorted(steps)
 
 
@@ -125,15 +135,18 @@ def tables_read(shop: Shop, start: datetime, end: datetime) -> list[str]:
     return [query["sql"].split('FROM "')[1].split('"')[0] for query in asked.captured_queries]
 
 
+def figures(earned: earnings.Earned) -> list[int]:
+    return [earned.requests, earned.usage.amount, earned.commission.amount]
+
+
 def expected(
     start: datetime, end: datetime, *, by: usage.By, step: Step | None
-) -> Sequence[tuple[datetime | None, str, int, int]]:
+) -> Sequence[tuple[datetime | None, str, int, int, int]]:
     sums: dict[tuple[Any, str], list[int]] = {}
     for each in rollups(start, end):
         group = {"day": "", "model": each.listing.path, "key": "Playground"}[by]
-        tokens = sums.setdefault((began(each.hour, step), group), [0, 0])
-        tokens[0] += each.output_tokens
-        tokens[1] += each.failed
+        known = sums.setdefault((began(each.hour, step), group), [0] * 3)
+        known[:] = map(add, known, (each.output_tokens, each.failed, each.charge))
     return [(at, group, *found) for (at, group), found in sums.items()]  # type: ignore[misc]
 
 
