@@ -13,6 +13,8 @@ from inference.protocol import WorkerState
 BACKLOG_SECONDS = 0.5
 # How long after its last sight a version's queue is still looked at.
 REMEMBER_SECONDS = 60.0
+# How often who serves what is read, though nobody waits.
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,10 +34,26 @@ class Demand:
     _seen: dict[str, float] = field(default_factory=dict)
     _served_ms: dict[str, int] = field(default_factory=dict)
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
+    _read_at: float = 0.0
+
+    def glance(self) -> bool:
+        """Whether to `read`: somebody waits, or it is a while ago. One question to Redis, as a busy engine shares its
+        core with whoever looks ten times a second.
+        """
+        if time.monotonic() - self._read_at > LOOK_SECONDS:
+            return True
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.zcard(protocol.WANTED)
+        for version in self._seen:
+            pipeline.llen(protocol.queue_name(version))
+        if any(pipeline.execute()):
+            return True
+        self._since.clear()
+        return False
 
     def read(self, workers: list[WorkerState]) -> list[Lack]:
         """The lacks of this moment, longest first. `workers` are all live ones, this one included."""
-        now = time.monotonic()
+        now = self._read_at = time.monotonic()
         served = {replica.version: replica.state for worker in workers for replica in _useful(worker)}
         ready = {
             replica.version for worker in workers for replica in _useful(worker) if replica.state == "ready"

@@ -77,6 +77,8 @@ class Placement:
                 self._ended.wait(1.0)
 
     def _look(self) -> None:
+        if not self._demand.glance():
+            return
         others = [state for state in read_workers(self._client) if state.id != self._worker_id]
         lacks = self._demand.read([*others, self._registry.state()])
         for lack in lacks:

@@ -81,6 +81,35 @@ def test_a_served_queue_asks_for_relief_only_when_it_stays_full(
     assert seen.read([worker(VERSION)]) == [], "the clock starts again"
 
 
+def test_a_glance_sees_who_waits(seen: Demand, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert seen.glance(), "nothing is known yet"
+    seen.read([worker(VERSION)])
+    assert not seen.glance()
+    client().lpush(protocol.queue_name(VERSION), "message")
+    assert seen.glance()
+    client().delete(protocol.queue_name(VERSION))
+    mark()
+    assert seen.glance()
+    client().delete(protocol.WANTED)
+    assert not seen.glance()
+    monkeypatch.setattr(demand, "LOOK_SECONDS", 0.0)
+    assert seen.glance(), "who serves what may have changed"
+
+
+def test_a_queue_that_a_glance_found_empty_has_not_stayed_full(
+    seen: Demand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demand, "BACKLOG_SECONDS", 0.0)
+    client().lpush(protocol.queue_name(VERSION), "message")
+    (before,) = seen.read([worker(VERSION)])
+    client().delete(protocol.queue_name(VERSION))
+    time.sleep(0.05)
+    assert not seen.glance()
+    client().lpush(protocol.queue_name(VERSION), "message")
+    (after,) = seen.read([worker(VERSION)])
+    assert before.seconds == after.seconds == 0
+
+
 def test_old_marks_are_forgotten(seen: Demand) -> None:
     old = time.time() - protocol.WANTED_LEASE_SECONDS - 1
     client().zadd(protocol.WANTED, {VERSION: int(old * 1000)})
