@@ -68,7 +68,7 @@ def web(shop: Shop, *, core: int | str, processes: int = 1, with_worker: bool = 
     port = free_port()
     command = [
         sys.executable, "-m", "uvicorn", "portal.asgi:application", f"--port={port}", "--no-access-log",
-        "--log-level=warning", f"--workers={processes}",
+        "--log-level=warning", f"--workers={processes}", "--timeout-keep-alive=75",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     with running(command, core=core, environment=shop.environment, ready=f"{url}/readyz") as pid:

@@ -20,5 +20,6 @@ SCHEDULE: dict[str, Entry] = {
     "retry lost trials": every(600, "inference.retry_lost_trials"),
     "measure called listings": every(60, "billing.measure_recent"),
     "measure all listings": every(3600, "billing.measure_known"),
+    "keep prominent listings": every(3600, "marketplace.refresh_prominence"),
     "sweep expired uploads": every(3600, "inference.sweep_uploads"),
 }

@@ -32,9 +32,9 @@ _ORDERS: Mapping[Sort, Order] = {
     "latency": (Key("figures__ttft_ms", nullable=True), _LAST),
 }
 OWN = (Key("id", descending=True),)
-# So many matches are ranked, all there are of them; of words that more listings have, as many of any and those among
-# so many of the newest and the most called.
-MOST_RANKED = 500
+# So many matches are ranked, all there are of them; of words that more listings have, as many of prominent ones and
+# those among so many of the newest and the most called.
+MOST_RANKED = 240
 MAX_WORDS = 8
 # What no list shows of a version.
 _HEAVY = ("report", "training")
@@ -151,8 +151,9 @@ def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
 
 
 def _matching(listings: QuerySet[Listing], query: SearchQuery) -> set[UUID]:
-    found = listings.filter(SearchVectorExact(_WHOLE, query)).order_by()
-    return set(found.values_list("pk", flat=True)[:MOST_RANKED])
+    """As many as are ranked: prominent ones, and where they are too few, which is when the second part is read, any."""
+    found = listings.filter(SearchVectorExact(_WHOLE, query)).order_by().values_list("pk", flat=True)
+    return set(found.filter(prominent=True).union(found.filter(prominent=False), all=True)[:MOST_RANKED])
 
 
 def _headed(query: SearchQuery) -> set[UUID]:

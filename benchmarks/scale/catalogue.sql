@@ -21,7 +21,7 @@ CREATE TABLE scale.listing AS
     FROM generate_series(0, {listings} - 1) n, scale.words;
 
 INSERT INTO marketplace_listing (id, organisation_id, slug, name, summary, card, task, licence, languages, tags,
-        playground_without_sign_in, current_version_id, created_by_id, created_at, published_at, withdrawn_reason)
+        playground_without_sign_in, current_version_id, created_by_id, created_at, published_at, withdrawn_reason, prominent)
     SELECT listing.id, provider.id, family || '-' || purpose || '-' || n, initcap(trait || ' ' || family || ' ' || purpose)
         || ' ' || sizes[size + 1], 'A ' || trait || ' model of ' || sizes[size + 1] || ' parameters for ' || purpose || ' over '
         || scale.pick(nouns, 'a', n) || ' and ' || scale.pick(nouns, 'b', n) || '.',
@@ -30,7 +30,7 @@ INSERT INTO marketplace_listing (id, organisation_id, slug, name, summary, card,
         || purpose || ', with ' || scale.pick(nouns, 'f', n) || '. Its build is called rare' || to_hex(n) || '.',
         scale.pick(tasks, 'task', n), scale.pick(licences, 'licence', n), ARRAY[scale.pick(languages, 'language', n)],
         ARRAY[scale.pick(tags, 'tag', n), purpose], false, version_id, scale.id({born}, 'user'), to_timestamp(ms / 1000.0),
-        to_timestamp(ms / 1000.0), ''
+        to_timestamp(ms / 1000.0), '', false
     FROM scale.listing JOIN scale.provider ON provider.number = listing.provider, scale.words;
 INSERT INTO marketplace_version (id, listing_id, number, digest, task, architecture, context_length, parameter_count,
         weight_bytes, memory_bytes, kind, state, report, evaluation, training, notes, created_by_id, created_at)

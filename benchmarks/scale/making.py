@@ -11,6 +11,7 @@ from django.db import connection, transaction
 
 from benchmarks.scale.size import Size
 from billing import measuring
+from marketplace import prominence
 from portal.kit import clock
 
 Say = Callable[[str], object]
@@ -33,9 +34,15 @@ def make(size: Size, *, say: Say = lambda _: None) -> None:
         _run("day", **facts, **_of_day(day, first))
     say("books")
     _run("books", **facts)
+    _vacuum()
+    measuring.measure_known()
+    prominence.refresh()
+    _vacuum()
+
+
+def _vacuum() -> None:
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")
-    measuring.measure_known()
 
 
 def _facts(size: Size, *, first: date, last: date) -> dict[str, object]:

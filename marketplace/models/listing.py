@@ -33,6 +33,8 @@ class Listing(models.Model):
     withdrawn_at = models.DateTimeField(null=True, blank=True)
     withdrawn_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     withdrawn_reason = models.CharField(max_length=240, blank=True)
+    # Whether a search for common words looks here first; see `marketplace.prominence`.
+    prominent = models.BooleanField(default=True, editable=False)
 
     class Meta:
         constraints = [

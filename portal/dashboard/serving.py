@@ -55,11 +55,12 @@ class Standing:
         return trouble.MINUTES
 
 
-def standings(version_ids: Iterable[UUID]) -> Mapping[UUID, Standing]:
-    """Where each version stands; all of them `down` when Redis does not answer."""
-    ids = list(version_ids)
-    remote = set(Version.objects.filter(pk__in=ids, kind=Version.Kind.REMOTE).values_list("pk", flat=True))
-    return _placed_by_workers([each for each in ids if each not in remote]) | _answering(remote)
+def standings(versions: Iterable[Version]) -> Mapping[UUID, Standing]:
+    """Where each version stands, by its id; all of them `down` when Redis does not answer."""
+    hosted, remote = [], []
+    for version in versions:
+        (remote if version.is_remote else hosted).append(version.pk)
+    return _placed_by_workers(hosted) | _answering(remote)
 
 
 def healths(version_ids: Iterable[UUID]) -> Mapping[UUID, Health]:
@@ -71,9 +72,9 @@ def healths(version_ids: Iterable[UUID]) -> Mapping[UUID, Health]:
     return {UUID(version): each for version, each in found.items()}
 
 
-def _answering(ids: Iterable[UUID]) -> dict[UUID, Standing]:
+def _answering(ids: list[UUID]) -> dict[UUID, Standing]:
     """A server counts as live unless a web process leaves it alone."""
-    found = healths(ids)
+    found = healths(ids) if ids else {}
     return {
         version: Standing(
             "down" if version in found and found[version].state == "open" else "live", is_remote=True
@@ -83,6 +84,8 @@ def _answering(ids: Iterable[UUID]) -> dict[UUID, Standing]:
 
 
 def _placed_by_workers(ids: list[UUID]) -> dict[UUID, Standing]:
+    if not ids:
+        return {}
     try:
         workers = roll_call.present(kit_redis.client())
         troubled = trouble.find(ids) if workers else {}

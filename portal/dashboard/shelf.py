@@ -1,14 +1,15 @@
 """Listings as the catalogue shows them: with prices from their open plans and how they stand."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from django.core.cache import cache
-from django.db.models import Prefetch, QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 
 from marketplace import catalogue
-from marketplace.models import Figures, Listing, Plan, PlanVersion, PriceComponent
+from marketplace.models import Figures, Listing, PlanVersion, PriceComponent
 from portal.dashboard import serving
 from portal.dashboard.serving import Standing
 
@@ -34,33 +35,35 @@ class Item:
 
 def items(listings: QuerySet[Listing]) -> list[Item]:
     """The cards of a page of listings, in a fixed number of queries."""
-    plans = (
-        Plan.objects.filter(archived_at=None)
-        .order_by("created_at")
-        .prefetch_related(
-            Prefetch("versions", PlanVersion.objects.order_by("-number").prefetch_related("components"))
-        )
-    )
-    found = list(listings.prefetch_related("figures", Prefetch("plans", plans, to_attr="open_plans")))
-    standings = serving.standings(each.current_version_id for each in found if each.current_version_id)
+    found = list(listings.prefetch_related("figures"))
+    offers = _offers(found)
+    standings = serving.standings(each.current_version for each in found if each.current_version)
     return [
-        _item(each, standings[each.current_version_id] if each.current_version_id else None) for each in found
+        _item(each, offers[each.pk], standings[each.current_version_id] if each.current_version_id else None)
+        for each in found
     ]
 
 
-def _item(listing: Listing, standing: Standing | None) -> Item:
-    plans: list[Plan] = getattr(listing, "open_plans", [])
-    latest = (next(iter(plan.versions.all()), None) for plan in plans)
-    offers = [version for version in latest if version]
+def _offers(listings: Iterable[Listing]) -> Mapping[UUID, list[PlanVersion]]:
+    """The latest versions of each listing's open plans, in the order of the plans."""
+    latest = PlanVersion.objects.filter(plan=OuterRef("plan")).order_by("-number").values("pk")[:1]
+    plans = {"plan__listing__in": [each.pk for each in listings], "plan__archived_at": None}
+    offers = PlanVersion.objects.filter(**plans, pk=Subquery(latest)).order_by("plan__created_at")
+    found: dict[UUID, list[PlanVersion]] = defaultdict(list)
+    for offer in offers.select_related("plan").prefetch_related("components"):
+        found[offer.plan.listing_id].append(offer)
+    return found
+
+
+def _item(listing: Listing, offers: Sequence[PlanVersion], standing: Standing | None) -> Item:
     cheapest = min((offer for offer in offers if _priced(offer)), key=_dearness, default=None)
-    components = _priced(cheapest) if cheapest else []
     return Item(
-        listing,
-        standing,
-        sorted({plan.kind for plan in plans}),
-        cheapest,
-        components,
-        getattr(listing, "figures", None),
+        listing=listing,
+        standing=standing,
+        kinds=sorted({offer.plan.kind for offer in offers}),
+        cheapest=cheapest,
+        components=_priced(cheapest) if cheapest else [],
+        figures=getattr(listing, "figures", None),
     )
 
 

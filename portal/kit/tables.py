@@ -15,7 +15,7 @@ from django.http import QueryDict
 from portal.kit import keysets
 from portal.kit.keysets import Key, Order
 
-Kind = Literal["text", "code", "number", "money", "time", "size", "duration", "state"]
+Kind = Literal["text", "code", "id", "number", "money", "time", "size", "duration", "state"]
 NUMERIC: frozenset[Kind] = frozenset({"number", "money", "size", "duration"})
 
 

@@ -36,15 +36,14 @@ def earnings(request: HttpRequest) -> HttpResponse:
 
 
 def _sheet(summary: Summary, asked: QueryDict) -> Sheet:
-    money = "components/money.html"
     columns = [
         Column("listing", _("Listing"), sort="listing", template="studio/cells/earning_listing.html"),
         Column("earned.requests", _("Calls"), kind="number", sort="calls"),
-        Column("earned.usage", _("Usage"), kind="money", sort="usage", template=money),
-        Column("earned.fees", _("Monthly fees"), kind="money", sort="fees", template=money),
-        Column("earned.gross", _("Gross"), kind="money", sort="gross", template=money),
-        Column("earned.commission", _("Commission"), kind="money", sort="commission", template=money),
-        Column("earned.net", _("Earned"), kind="money", sort="earned", template=money),
+        Column("earned.usage", _("Usage"), kind="money", sort="usage"),
+        Column("earned.fees", _("Monthly fees"), kind="money", sort="fees"),
+        Column("earned.gross", _("Gross"), kind="money", sort="gross"),
+        Column("earned.commission", _("Commission"), kind="money", sort="commission"),
+        Column("earned.net", _("Earned"), kind="money", sort="earned"),
     ]
     return Sheet(
         summary.listings, columns, query=asked, order="-gross", identity="listing_id", search="listing"

@@ -17,7 +17,7 @@ from portal.dashboard.vocabulary import translated
 
 PAGE = 24
 # Whoever has seen this many cards is better served by a narrower search.
-MOST_SHOWN = 480
+MOST_SHOWN = catalogue.MOST_RANKED
 SORTS = [
     ("relevance", _("Best match")), ("newest", _("Newest")), ("name", _("Name")), ("smallest", _("Smallest")),
     ("price", _("Lowest price")), ("popular", _("Most used")), ("throughput", _("Highest throughput")),

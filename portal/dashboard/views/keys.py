@@ -26,7 +26,7 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
     """The organisation's keys, newest first."""
     columns = [
         Column("name", _("Name"), sort="name", template="console/cells/key_name.html"),
-        Column("public_id", _("Id"), template="components/short_id.html"),
+        Column("public_id", _("Id"), kind="id"),
         Column("scopes", _("May"), template="console/cells/key_scopes.html"),
         Column("is_limited", _("Limits"), template="console/cells/key_limits.html"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),

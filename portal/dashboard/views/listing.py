@@ -104,7 +104,7 @@ def _shared(request: HttpRequest, owner: str, slug: str, *, tab: str) -> dict[st
         "own": own,
         "payer": playground.payer(listing, organisation, _user_id(request)),
         "plans": _plans(listing),
-        "standing": serving.standings([version.pk])[version.pk] if version else None,
+        "standing": serving.standings([version])[version.pk] if version else None,
     }
 
 

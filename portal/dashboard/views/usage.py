@@ -58,7 +58,7 @@ def requests(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     columns = [
         Column("finished_at", _("Time"), kind="time", sort="id"),
-        Column("public_id", _("Request"), template="components/short_id.html"),
+        Column("public_id", _("Request"), kind="id"),
         Column("listing.path", _("Model"), template="console/cells/request_model.html"),
         Column("api_key.name", _("Key"), template="console/cells/request_key.html"),
         Column("outcome", _("Outcome"), kind="state"),
@@ -112,7 +112,7 @@ def _group_sheet(groups: Iterable[Point], asked: QueryDict, *, by: By) -> Sheet:
         Column("totals.failed", _("Failed"), kind="number", sort="failed"),
         Column("totals.input_tokens", _("Input tokens"), kind="number", sort="input"),
         Column("totals.output_tokens", _("Output tokens"), kind="number", sort="output"),
-        Column("totals.charge", _("Spend"), kind="money", sort="spend", template="components/money.html"),
+        Column("totals.charge", _("Spend"), kind="money", sort="spend"),
     ]  # fmt: skip
     return Sheet(groups, columns, query=asked, order="-spend", identity="group_id", search="group")
 
@@ -128,7 +128,7 @@ def _line_sheet(section: DraftSection, asked: QueryDict) -> Sheet:
         Column(
             "rate", _("Unit price"), kind="number", sort="price", template="console/cells/line_price.html"
         ),
-        Column("amount", _("Amount"), kind="money", sort="amount", template="components/money.html"),
+        Column("amount", _("Amount"), kind="money", sort="amount"),
     ]
     return Sheet(section.lines, columns, query=asked)
 

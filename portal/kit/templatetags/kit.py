@@ -53,14 +53,32 @@ def _sprite() -> str:
 
 
 @register.simple_tag
-def money(amount: int | Money, currency: str = "USD", *, code: bool = True) -> SafeString:
-    """Micro-minor units as `$1.20 USD`, the exact amount on hover; `code=False` where a heading names it."""
+def copy_button(text: str = "", *, source: str = "", label: str = "") -> SafeString:
+    """A button that copies the text, or that of the element which the selector `source` finds."""
+    name, value = ("data-copy-from", source) if source else ("data-copy", text)
+    return format_html(
+        '<button type="button" class="copy needs-js" {}="{}" data-done="{}" aria-label="{}">'
+        '<span class="icon-copy">{}</span><span class="icon-done">{}</span>'
+        '<span class="visually-hidden" role="status"></span></button>',
+        name, value, _("Copied"), label or _("Copy"), icon("copy"), icon("check"),
+    )  # fmt: skip
+
+
+def _short_id(text: str) -> SafeString:
+    return format_html(
+        '<span class="copyable"><code title="{}">…{}</code>{}</span>', text, text[-8:], copy_button(text)
+    )
+
+
+@register.simple_tag
+def money(amount: int | Money, currency: str = "USD") -> SafeString:
+    """Micro-minor units as `$1.20 USD`, the exact amount on hover."""
     value = amount if isinstance(amount, Money) else Money(amount, currency)
     text = figures.money_text(value)
-    tail = format_html('<span class="currency">{}</span>', value.currency) if code else ""
     return format_html(
-        '<data class="money nowrap" value="{}" title="{}">{}{}</data>', value.amount, str(value), text, tail
-    )
+        '<data class="money nowrap" value="{}" title="{}">{}<span class="currency">{}</span></data>',
+        value.amount, str(value), text, value.currency,
+    )  # fmt: skip
 
 
 @register.filter
@@ -110,13 +128,15 @@ def _draw(column: Column, value: Any) -> SafeString:
         case "time":
             return when(value)
         case "money":
-            return money(value, code=False)
+            return money(value)
         case "number":
             return format_html("{}", thousands(value))
         case "size":
             return format_html("{}", figures.size_text(value))
         case "duration":
             return format_html("{}", figures.duration_text(value))
+        case "id":
+            return _short_id(value)
         case "code":
             return format_html("<code>{}</code>", value)
         case "state":
@@ -171,8 +191,9 @@ def chart_rows(chart: Chart) -> SafeString:
 
 
 def _cells(values: Iterable[float | int | None]) -> SafeString:
-    cells = [("", "–") if value is None else (str(value), figure(value)) for value in values]
-    return format_html_join("", '<td class="number" data-value="{}">{}</td>', cells)
+    # Numbers need no escaping, which would take most of the time.
+    cells = (("", "–") if value is None else (value, figure(value)) for value in values)
+    return mark_safe("".join(f'<td class="number" data-value="{value}">{text}</td>' for value, text in cells))  # noqa: S308
 
 
 def figure(value: float | int) -> str:

@@ -106,13 +106,13 @@ def test_a_server_that_is_left_alone_is_down_on_every_page(
     cast: Cast, speaker: Speaker, listing: Listing
 ) -> None:
     version = add(cast, speaker, listing)
-    assert serving.standings([version.pk])[version.pk].state == "live"
+    assert serving.standings([version])[version.pk].state == "live"
     said = Health(
         state="open", failures=7, fault="The server answered with status 500.", in_flight=2, concurrency=4
     )
     for command in health.commands(version.pk.hex, "web", said):
         redis.client().execute_command(*command)
-    standing = serving.standings([version.pk])[version.pk]
+    standing = serving.standings([version])[version.pk]
     assert (standing.state, "fails" in standing.meaning) == ("down", True)
     page = cast.browser(cast.owner).get("/studio/listings/far/versions/1/").content.decode()
     assert "The server answered with status 500." in page

@@ -41,8 +41,8 @@ def hex_of(listing: Listing) -> str:
 
 
 def state_of(listing: Listing) -> str:
-    assert listing.current_version_id
-    return serving.standings([listing.current_version_id])[listing.current_version_id].state
+    assert listing.current_version
+    return serving.standings([listing.current_version])[listing.current_version.pk].state
 
 
 def test_a_version_is_where_the_workers_have_it(listing: Listing) -> None:
