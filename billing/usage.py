@@ -14,7 +14,8 @@ from billing import spans
 from billing.errors import CursorInvalid, MixedCurrencies
 from billing.models import UsageEvent
 from billing.spans import Rows
-from portal.accounts.models import Organisation
+from marketplace.models import Listing, Subscription
+from portal.accounts.models import ApiKey, Organisation
 from portal.kit import clock, ids
 from portal.kit.money import Money
 
@@ -23,6 +24,8 @@ Step = Literal["hour", "day", "month"]
 SUMS = (
     "requests", "failed", "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms", "charge",
 )  # fmt: skip
+# What rows are grouped by.
+_COLUMNS: Mapping[By, str] = {"day": "", "model": "listing_id", "key": "api_key_id"}
 _MOST_ROWS = 500
 # Two days, in the milliseconds that UUIDv7s begin with.
 _NEAR = 2 * 86_400_000 << 80
@@ -96,10 +99,22 @@ def series(
     organisation: Organisation, start: datetime, end: datetime, *, by: By = "day", step: Step | None = "day"
 ) -> list[Point]:
     """Totals per step of time and per group, in order of time. `step` None: one point per group."""
-    points = [
-        _point(row, by=by)
+    found = [
+        row
         for rows in spans.rows(start, end, step=step, organisation=organisation)
         for row in _grouped(rows, by=by, step=step)
+    ]
+    # Looked up for the few that there are: joined before the sums, they would be for every row.
+    currencies, names = _currencies(found), _names(found, by=by)
+    column = _COLUMNS[by]
+    points = [
+        Point(
+            at=row.get("at"),
+            group=names[row[column]] if column else "",
+            group_id=row[column] if column else None,
+            totals=_read(row, currency=currencies[row["subscription_id"]]),
+        )
+        for row in found
     ]
     return _merged(points)
 
@@ -120,7 +135,8 @@ def lines(
         ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
         for row in found:
             group, group_id = names.get(row["line"], ("", None))
-            points.append(Point(at=row["at"], group=group, group_id=group_id, totals=_read(row)))
+            totals = _read(row, currency=row["currency"])
+            points.append(Point(at=row["at"], group=group, group_id=group_id, totals=totals))
     return _merged(points)
 
 
@@ -134,7 +150,7 @@ def _merged(points: Iterable[Point]) -> list[Point]:
 
 
 def _line(groups: Sequence[Point], *, by: Literal["model", "key"]) -> Case:
-    column = {"model": "listing_id", "key": "api_key_id"}[by]
+    column = _COLUMNS[by]
     tests = [
         {f"{column}__isnull": True} if each.group_id is None else {column: each.group_id} for each in groups
     ]
@@ -189,17 +205,32 @@ def _read_cursor(cursor: str) -> UUID:
         raise CursorInvalid(cursor=cursor) from error
 
 
-def _grouped(rows: Rows, *, by: By, step: Step | None) -> Iterable[Mapping[str, Any]]:
-    columns = {
-        "day": [], "model": ["listing_id", "listing__organisation__slug", "listing__slug"],
-        "key": ["api_key_id", "api_key__name"],
-    }[by]  # fmt: skip
-    found = rows.found
+def _grouped(rows: Rows, *, by: By, step: Step | None) -> list[Mapping[str, Any]]:
+    """Sums per step, group and subscription, in order of time."""
+    column, found = _COLUMNS[by], rows.found
+    columns = [column] if column else []
     if step:
         found = found.annotate(at=Trunc(rows.column, step, output_field=DateTimeField()))
         columns.insert(0, "at")
-    found = found.annotate(currency=F("subscription__plan_version__currency"))
-    return list(found.values(*columns, "currency").annotate(**_sums()).order_by(*columns, "currency"))
+    columns.append("subscription_id")
+    return list(found.values(*columns).annotate(**_sums()).order_by(*columns))
+
+
+def _currencies(found: Iterable[Mapping[str, Any]]) -> Mapping[UUID, str]:
+    """In what each subscription is paid."""
+    subscriptions = Subscription.objects.filter(pk__in={row["subscription_id"] for row in found})
+    return dict(subscriptions.values_list("pk", "plan_version__currency"))
+
+
+def _names(found: Iterable[Mapping[str, Any]], *, by: By) -> Mapping[UUID | None, str]:
+    """What each group is called."""
+    if by == "day":
+        return {}
+    ids = {row[_COLUMNS[by]] for row in found}
+    if by == "key":
+        return {None: "Playground", **dict(ApiKey.objects.filter(pk__in=ids).values_list("pk", "name"))}
+    listings = Listing.objects.filter(pk__in=ids).values_list("pk", "organisation__slug", "slug")
+    return {pk: f"{owner}/{slug}" for pk, owner, slug in listings}
 
 
 def _sums() -> dict[str, Sum]:
@@ -207,15 +238,6 @@ def _sums() -> dict[str, Sum]:
     return {f"sum_{name}": Sum(name) for name in SUMS}
 
 
-def _read(row: Mapping[str, Any]) -> Totals:
+def _read(row: Mapping[str, Any], *, currency: str) -> Totals:
     sums = {name: row[f"sum_{name}"] for name in SUMS}
-    return Totals(**sums | {"charge": Money(sums["charge"], row["currency"])})
-
-
-def _point(row: Mapping[str, Any], *, by: By) -> Point:
-    group, group_id = "", None
-    if by == "model":
-        group, group_id = f"{row['listing__organisation__slug']}/{row['listing__slug']}", row["listing_id"]
-    elif by == "key":
-        group, group_id = row["api_key__name"] or "Playground", row["api_key_id"]
-    return Point(at=row.get("at"), group=group, group_id=group_id, totals=_read(row))
+    return Totals(**sums | {"charge": Money(sums["charge"], currency)})

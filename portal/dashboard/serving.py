@@ -57,7 +57,8 @@ class Standing:
 
 def standings(versions: Iterable[Version]) -> Mapping[UUID, Standing]:
     """Where each version stands, by its id; all of them `down` when Redis does not answer."""
-    hosted, remote = [], []
+    hosted: list[UUID] = []
+    remote: list[UUID] = []
     for version in versions:
         (remote if version.is_remote else hosted).append(version.pk)
     return _placed_by_workers(hosted) | _answering(remote)

@@ -64,7 +64,9 @@ def _facts(listing: Listing) -> Iterable[SafeString]:
 
 
 def _prices(item: Item) -> Iterable[SafeString]:
-    for component in item.components[:_MOST_PRICES] if item.cheapest else ():
+    if item.cheapest is None:
+        return
+    for component in item.components[:_MOST_PRICES]:
         price = unit_price(component, item.cheapest.currency)
         yield format_html('<span class="listing-price">{}</span>', price)
 
