@@ -12,7 +12,7 @@ MOST = 50_000
 
 _LIVE = "published_at IS NOT NULL AND withdrawn_at IS NULL"
 _WANTED = f"""
-    CREATE TEMP TABLE wanted ON COMMIT DROP AS
+    CREATE TEMP TABLE wanted AS
     (SELECT id FROM marketplace_listing WHERE {_LIVE} ORDER BY published_at DESC, id DESC LIMIT %(most)s)
     UNION (SELECT listing_id FROM marketplace_figures ORDER BY calls DESC, listing_id DESC LIMIT %(most)s)
 """  # noqa: S608 (a constant of this module)
@@ -32,3 +32,4 @@ def refresh(*, most: int = MOST) -> None:
         cursor.execute(_WANTED, {"most": most})
         cursor.execute(_PROMOTE)
         cursor.execute(_DEMOTE)
+        cursor.execute("DROP TABLE wanted")
