@@ -22,16 +22,15 @@ from billing.models import BillingPeriod, Lease, LedgerAccount, Outcome
 
 _COLUMNS = ", ".join(COLUMNS)
 _STAGE = """
-    CREATE TEMP TABLE IF NOT EXISTS usage_incoming (LIKE usage_event, admitted_on date) ON COMMIT DELETE ROWS;
-    CREATE TEMP TABLE IF NOT EXISTS usage_new (LIKE usage_event) ON COMMIT DELETE ROWS;
-    TRUNCATE usage_incoming, usage_new
+    CREATE TEMP TABLE IF NOT EXISTS usage_new (LIKE usage_event, admitted_on date) ON COMMIT DELETE ROWS;
+    TRUNCATE usage_new
 """
 _INSERT = f"""
     WITH inserted AS (
-        INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_incoming ORDER BY id
-        ON CONFLICT (id) DO NOTHING RETURNING {_COLUMNS}
+        INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_new ORDER BY id
+        ON CONFLICT (id) DO NOTHING RETURNING id
     )
-    INSERT INTO usage_new ({_COLUMNS}) SELECT {_COLUMNS} FROM inserted
+    DELETE FROM usage_new known WHERE NOT EXISTS (SELECT FROM inserted WHERE inserted.id = known.id)
 """  # noqa: S608 (constants of this module)
 _IDENTITY = "organisation_id, subscription_id, listing_id, version_id, api_key_id"
 _SUMS = ("failed", *METERS, "charge", "commission")
@@ -85,8 +84,8 @@ _EARNED = """
 # A key's budgets count a call on the day on which they admitted it.
 _KEY_DAYS = """
     INSERT INTO billing_keyday AS known (api_key_id, day, charge)
-    SELECT usage_new.api_key_id, admitted_on, sum(usage_new.charge) FROM usage_new JOIN usage_incoming USING (id)
-    WHERE usage_new.api_key_id IS NOT NULL AND usage_new.charge > 0 GROUP BY 1, 2 ORDER BY 1, 2
+    SELECT api_key_id, admitted_on, sum(charge) FROM usage_new
+    WHERE api_key_id IS NOT NULL AND charge > 0 GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (api_key_id, day) DO UPDATE SET charge = known.charge + excluded.charge
 """
 _PERIODS = """
@@ -153,14 +152,14 @@ def _write_off(events: Sequence[Event], lost: AbstractSet[UUID]) -> Sequence[Eve
     return [event.uncharged() if event.known.lease in ids else event for event in events]
 
 
-def _insert(events: Iterable[Event]) -> int:
+def _insert(events: Sequence[Event]) -> int:
     """Leaves the new ones in `usage_new` until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(_STAGE)
-        with cursor.copy(f"COPY usage_incoming ({_COLUMNS}, admitted_on) FROM STDIN") as copy:
+        with cursor.copy(f"COPY usage_new ({_COLUMNS}, admitted_on) FROM STDIN") as copy:
             copy.write("".join(map(copy_row, events)))
         cursor.execute(_INSERT)
-        return int(cursor.rowcount)
+        return len(events) - int(cursor.rowcount)
 
 
 def _add_up(periods: dict[UUID, BillingPeriod], *, shard: int) -> None:
