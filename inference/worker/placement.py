@@ -12,6 +12,7 @@ from typing import cast
 from uuid import UUID
 
 import redis
+from django.db import InterfaceError, OperationalError
 
 from inference import protocol
 from inference.engines.base import Manifest
@@ -32,6 +33,9 @@ RELIEF_IDLE_SECONDS = 30.0
 # A caller waits this long for busy replicas to become idle by themselves, and a replica stays this long.
 PATIENCE_SECONDS = 3.0
 RESIDENCE_SECONDS = 10.0
+# Between tries to load while Postgres or Redis is away.
+RETRY_SECONDS = 0.5
+_PASSING = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 
 
 class Placement:
@@ -132,6 +136,10 @@ class Placement:
             self._load(version, manifest, room)
         except VersionNotLoadable as error:
             self._refuse(version, str(error))
+        except _PASSING as error:
+            # That says nothing of the version; its callers wait for the next try.
+            log.warning("loading %s waits: %s", version, error)
+            self._ended.wait(RETRY_SECONDS)
         except Exception:
             log.exception("loading %s failed", version)
             self._refuse(version, "The worker failed while loading it.")
