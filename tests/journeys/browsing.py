@@ -28,6 +28,18 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+# A name that the sprite does not hold draws nothing, and nobody complains.
+MISSING_ICONS = """async () => {
+    const sprites = {}, missing = new Set();
+    for (const use of document.querySelectorAll("svg use")) {
+        const [url, name] = use.getAttribute("href").split("#");
+        sprites[url] ??= await (await fetch(url)).text();
+        if (!sprites[url].includes(`id="${name}"`)) missing.add(name);
+    }
+    return [...missing];
+}"""
+
+
 class Visitor:
     """One person's window. `problems` collects what the console complained about."""
 
@@ -56,13 +68,14 @@ class Visitor:
         self.page.wait_for_url("**/")
 
     def breaches(self) -> list[str]:
-        """What axe finds against the page as it stands, and whether it scrolls sideways."""
+        """What axe finds against the page as it stands, icons that are not there, and whether it scrolls sideways."""
         # From its top: below, the fixed bar covers a part of whatever scrolls beneath it.
         self.page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         self.page.evaluate(AXE.read_text())
         found = self.page.evaluate("(rules) => axe.run({ runOnly: rules })", RULES)["violations"]
         wide = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         told = [f"{rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
+        told += [f"no icon {name}" for name in self.page.evaluate(MISSING_ICONS)]
         return [*told, f"{wide} pixels too wide"] if wide > 0 else told
 
     def _hear(self, message: ConsoleMessage) -> None:

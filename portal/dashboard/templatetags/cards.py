@@ -17,11 +17,6 @@ from portal.kit.templatetags.kit import icon, thousands
 
 register = template.Library()
 
-_TASK_ICONS = {
-    Task.TEXT_GENERATION: "message-square-text",
-    Task.FEATURE_EXTRACTION: "waypoints",
-    Task.IMAGE_CLASSIFICATION: "image",
-}
 _MOST_PRICES = 2
 
 
@@ -43,24 +38,36 @@ def _line(parts: Iterable[SafeString]) -> SafeString:
     return format_html_join("\n", "{}", ((part,) for part in parts))
 
 
-def _fact(name: str, text: str, *, title: str = "") -> SafeString:
+def _fact(drawing: SafeString, text: str, *, title: str = "") -> SafeString:
     if title:
-        return format_html('<span title="{}">{}{}</span>', title, icon(name), text)
-    return format_html("<span>{}{}</span>", icon(name), text)
+        return format_html('<span title="{}">{}{}</span>', title, drawing, text)
+    return format_html("<span>{}{}</span>", drawing, text)
+
+
+def _task_icon(task: str) -> SafeString:
+    match task:
+        case Task.TEXT_GENERATION:
+            return icon("message-square-text")
+        case Task.FEATURE_EXTRACTION:
+            return icon("waypoints")
+        case Task.IMAGE_CLASSIFICATION:
+            return icon("image")
+        case _:
+            return icon("tag")
 
 
 def _facts(listing: Listing) -> Iterable[SafeString]:
     version = listing.current_version
-    yield _fact(_TASK_ICONS.get(Task(listing.task), "tag"), _(listing.get_task_display()))
+    yield _fact(_task_icon(listing.task), _(listing.get_task_display()))
     if version and version.is_remote:
-        yield _fact("plug", _("remote"), title=_("The provider's own server runs it."))
+        yield _fact(icon("plug"), _("remote"), title=_("The provider's own server runs it."))
     if version and version.parameter_count:
         title = f"{thousands(version.parameter_count)} {_('parameters')}"
-        yield _fact("box", figures.compact(version.parameter_count), title=title)
+        yield _fact(icon("box"), figures.compact(version.parameter_count), title=title)
     if version and version.context_length:
-        yield _fact("ruler", thousands(version.context_length), title=_("Context in tokens"))
+        yield _fact(icon("ruler"), thousands(version.context_length), title=_("Context in tokens"))
     if listing.licence:
-        yield _fact("scale", listing.licence)
+        yield _fact(icon("scale"), listing.licence)
 
 
 def _prices(item: Item) -> Iterable[SafeString]:
@@ -73,15 +80,17 @@ def _prices(item: Item) -> Iterable[SafeString]:
 
 def _measures(known: Figures, listing: Listing) -> Iterable[SafeString]:
     if known.calls:
-        yield _fact("activity", figures.compact(known.calls), title=_("Calls answered in the last 30 days"))
+        yield _fact(
+            icon("activity"), figures.compact(known.calls), title=_("Calls answered in the last 30 days")
+        )
     if known.speed:
         title = _("Output tokens a second: median of its newest calls of the last 7 days")
-        yield _fact("gauge", _("%(n)s tokens/s") % {"n": figures.compact(known.speed)}, title=title)
+        yield _fact(icon("gauge"), _("%(n)s tokens/s") % {"n": figures.compact(known.speed)}, title=title)
     if known.ttft_ms is not None:
         title = _("Time to the answer: median of its newest calls of the last 7 days")
         if listing.task == Task.TEXT_GENERATION:
             title = _("Time to first token: median of its newest calls of the last 7 days")
-        yield _fact("timer", figures.duration_text(known.ttft_ms), title=title)
+        yield _fact(icon("timer"), figures.duration_text(known.ttft_ms), title=title)
 
 
 def _kinds(item: Item) -> Iterable[SafeString]:
