@@ -22,15 +22,15 @@ from billing.models import BillingPeriod, Lease, LedgerAccount, Outcome
 
 _COLUMNS = ", ".join(COLUMNS)
 _STAGE = """
-    CREATE TEMP TABLE IF NOT EXISTS usage_new (LIKE usage_event, admitted_on date) ON COMMIT DELETE ROWS;
-    TRUNCATE usage_new
+    CREATE TEMP TABLE IF NOT EXISTS usage_batch (LIKE usage_event, admitted_on date) ON COMMIT DELETE ROWS;
+    TRUNCATE usage_batch
 """
 _INSERT = f"""
     WITH inserted AS (
-        INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_new ORDER BY id
+        INSERT INTO usage_event ({_COLUMNS}) SELECT {_COLUMNS} FROM usage_batch ORDER BY id
         ON CONFLICT (id) DO NOTHING RETURNING id
     )
-    DELETE FROM usage_new known WHERE NOT EXISTS (SELECT FROM inserted WHERE inserted.id = known.id)
+    DELETE FROM usage_batch known WHERE NOT EXISTS (SELECT FROM inserted WHERE inserted.id = known.id)
 """  # noqa: S608 (constants of this module)
 _IDENTITY = "organisation_id, subscription_id, listing_id, version_id, api_key_id"
 _SUMS = ("failed", *METERS, "charge", "commission")
@@ -40,9 +40,9 @@ _ADDED = ", ".join(f"{name} = known.{name} + excluded.{name}" for name in _SUMS)
 # the ids. Numeric, because gross times basis points may not fit 64 bits.
 _ROLL_UP = f"""
     WITH placed AS (
-        SELECT usage_new.*, period.commission_basis_points AS basis_points,
-            period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_new.id) AS gross
-        FROM usage_new LEFT JOIN billing_billingperiod period ON period.id = period_id
+        SELECT usage_batch.*, period.commission_basis_points AS basis_points,
+            period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_batch.id) AS gross
+        FROM usage_batch LEFT JOIN billing_billingperiod period ON period.id = period_id
     ), hours AS (
         SELECT {_IDENTITY}, date_trunc('hour', finished_at, 'UTC') AS hour, %s::smallint AS shard, min(currency) AS currency,
             count(*) FILTER (WHERE NOT {_ANSWERED}) AS failed,
@@ -72,19 +72,19 @@ _ROLL_UP = f"""
 _RATE = f"""
     INSERT INTO billing_ratedline AS known (period_id, meter, units, charge)
     SELECT period_id, line.key, sum((line.value->>1)::bigint), sum((line.value->>2)::bigint)
-    FROM usage_new, jsonb_each(rated) line WHERE {_ANSWERED} GROUP BY 1, 2 ORDER BY 1, 2
+    FROM usage_batch, jsonb_each(rated) line WHERE {_ANSWERED} GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (period_id, meter)
     DO UPDATE SET units = known.units + excluded.units, charge = known.charge + excluded.charge
 """  # noqa: S608
 # An event can be new only once, so the first one names the batch.
 _EARNED = """
     SELECT period_id, min(id::text)::uuid, organisation_id, provider_id, currency, sum(charge)::bigint
-    FROM usage_new WHERE charge > 0 GROUP BY period_id, organisation_id, provider_id, currency ORDER BY period_id
+    FROM usage_batch WHERE charge > 0 GROUP BY period_id, organisation_id, provider_id, currency ORDER BY period_id
 """
 # A key's budgets count a call on the day on which they admitted it.
 _KEY_DAYS = """
     INSERT INTO billing_keyday AS known (api_key_id, day, charge)
-    SELECT api_key_id, admitted_on, sum(charge) FROM usage_new
+    SELECT api_key_id, admitted_on, sum(charge) FROM usage_batch
     WHERE api_key_id IS NOT NULL AND charge > 0 GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (api_key_id, day) DO UPDATE SET charge = known.charge + excluded.charge
 """
@@ -153,10 +153,10 @@ def _write_off(events: Sequence[Event], lost: AbstractSet[UUID]) -> Sequence[Eve
 
 
 def _insert(events: Sequence[Event]) -> int:
-    """Leaves the new ones in `usage_new` until the transaction ends."""
+    """Leaves the new ones in `usage_batch` until the transaction ends."""
     with connection.cursor() as cursor:
         cursor.execute(_STAGE)
-        with cursor.copy(f"COPY usage_new ({_COLUMNS}, admitted_on) FROM STDIN") as copy:
+        with cursor.copy(f"COPY usage_batch ({_COLUMNS}, admitted_on) FROM STDIN") as copy:
             copy.write("".join(map(copy_row, events)))
         cursor.execute(_INSERT)
         return len(events) - int(cursor.rowcount)

@@ -228,7 +228,8 @@ def _names(found: Iterable[Mapping[str, Any]], *, by: By) -> Mapping[UUID | None
         return {}
     ids = {row[_COLUMNS[by]] for row in found}
     if by == "key":
-        return {None: "Playground", **dict(ApiKey.objects.filter(pk__in=ids).values_list("pk", "name"))}
+        names = dict(ApiKey.objects.filter(pk__in=ids).values_list("pk", "name"))
+        return {key: names.get(key) or "Playground" for key in ids}
     listings = Listing.objects.filter(pk__in=ids).values_list("pk", "organisation__slug", "slug")
     return {pk: f"{owner}/{slug}" for pk, owner, slug in listings}
 

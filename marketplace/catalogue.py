@@ -32,8 +32,8 @@ _ORDERS: Mapping[Sort, Order] = {
     "latency": (Key("figures__ttft_ms", nullable=True), _LAST),
 }
 OWN = (Key("id", descending=True),)
-# So many matches are ranked, all there are of them; of words that more listings have, as many of prominent ones and
-# those among so many of the newest and the most called.
+# Of words that more listings have, about so many are ranked: prominent ones, and those among as many of the newest
+# and the most called.
 MOST_RANKED = 240
 MAX_WORDS = 8
 # What no list shows of a version.
@@ -46,7 +46,11 @@ _HEADLINE = RawSQL('"marketplace_listing"."headline"', [], output_field=SearchVe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What to keep; empty keeps all. `provider` is an organisation's slug, `largest` a parameter count."""
+    """What to keep; empty keeps all. `provider` is an organisation's slug, `largest` a parameter count.
+
+    `token_rate` keeps what has an open plan whose every price of a million tokens is so many micro-minor units of the
+    site's currency or less; 0 what has a free plan, which costs nothing whatever it counts.
+    """
 
     task: str = ""
     plan_kind: str = ""
@@ -55,6 +59,7 @@ class Filters:
     tag: str = ""
     provider: str = ""
     largest: int | None = None
+    token_rate: int | None = None
 
 
 def live() -> QuerySet[Listing]:
@@ -115,8 +120,11 @@ def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing
     listings = listings.filter(**{name: value for name, value in wanted.items() if value})
     if filters.largest is not None:
         listings = listings.filter(figures__parameter_count__lte=filters.largest)
-    if filters.plan_kind:
-        plans = Plan.objects.filter(listing=OuterRef("pk"), kind=filters.plan_kind, archived_at=None)
+    if filters.token_rate:
+        listings = listings.filter(figures__token_rate__lte=filters.token_rate)
+    kinds = {filters.plan_kind, "free" if filters.token_rate == 0 else ""} - {""}
+    for kind in kinds:
+        plans = Plan.objects.filter(listing=OuterRef("pk"), kind=kind, archived_at=None)
         listings = listings.filter(Exists(plans))
     return listings
 
@@ -140,8 +148,8 @@ def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
     matches = _matching(listings, query)
     if len(matches) < MOST_RANKED:
         query = _query(words, typing=True)
-        matches = _matching(listings, query)
-    if len(matches) == MOST_RANKED:
+        matches |= _matching(listings, query)
+    if len(matches) >= MOST_RANKED:
         matches |= _headed(query)
     # As one parameter: a thousand of them take longer than the query. Joins would be made for all before the sort.
     among = RawSQL("SELECT unnest(%s::uuid[])", [list(matches)])
@@ -151,9 +159,18 @@ def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
 
 
 def _matching(listings: QuerySet[Listing], query: SearchQuery) -> set[UUID]:
-    """As many as are ranked: prominent ones, and where they are too few, which is when the second part is read, any."""
-    found = listings.filter(SearchVectorExact(_WHOLE, query)).order_by().values_list("pk", flat=True)
-    return set(found.filter(prominent=True).union(found.filter(prominent=False), all=True)[:MOST_RANKED])
+    """Prominent listings that it heads; where they are too few to be ranked, also prominent ones that hold it anywhere;
+    and where those are too few, which is when the last part is read, any.
+    """
+    ids = listings.order_by().values_list("pk", flat=True)
+    headed = ids.filter(SearchVectorExact(_HEADLINE, query), prominent=True)[:MOST_RANKED]
+    matches = set(headed)
+    if len(matches) < MOST_RANKED:
+        found = ids.filter(SearchVectorExact(_WHOLE, query))
+        matches.update(
+            found.filter(prominent=True).union(found.filter(prominent=False), all=True)[:MOST_RANKED]
+        )
+    return matches
 
 
 def _headed(query: SearchQuery) -> set[UUID]:

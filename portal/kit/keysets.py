@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 from django.db.models import F, Q, QuerySet
 from django.db.models.expressions import OrderBy
@@ -32,7 +31,7 @@ class Key:
         found = attrgetter(self.name.replace("__", "."))(row)
         if isinstance(found, datetime):
             return found.isoformat()
-        return str(found) if isinstance(found, UUID) else found
+        return found if found is None or isinstance(found, int) else str(found)
 
 
 Order = Sequence[Key]

@@ -168,8 +168,8 @@ class Table(Arranged):
         search: Callable[[str], Q] | None = None, choices: Sequence[Choice] = (), size: int = 25,
         near: Callable[[QuerySet[Any], Any], QuerySet[Any]] | None = None,
     ) -> None:  # fmt: skip
-        """`near(rows, id)` keeps those that most likely follow the id (None: the first ones): they are asked for
-        alone, and if they fill no page, all are.
+        """`near(rows, id)` keeps those that most likely precede the id (None: the last ones): where the newest come
+        first, they are asked for alone, and if they fill no page, all are.
         """
         super().__init__(columns, query=query, order=order, choices=choices, searchable=search is not None)
         self._search, self._size, self._near = search, size, near
@@ -215,7 +215,7 @@ class Table(Arranged):
     def _fetched(self) -> list[Any]:
         order, after, rows = self._keys, self._cursor, self._ordered(self._rows)
         fetch = partial(keysets.page, order=order, after=after, size=self._size + 1)
-        if self._near and self._field == "id":
+        if self._near and self.order == "-id":
             found = fetch(self._near(rows, after[0] if after else None))
             if len(found) > self._size:
                 return found

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from marketplace import catalogue, prominence, publishing
+from marketplace.catalogue import Filters
 from marketplace.models import Figures, Listing
 from portal.kit import ids
 from tests.conftest import Cast
@@ -46,6 +47,46 @@ def test_of_a_common_word_prominent_listings_are_ranked(cast: Cast, monkeypatch:
         shelve(cast, f"chat-{number}")
     Listing.objects.exclude(slug__in=["chat-2", "chat-4"]).update(prominent=False)
     assert {each.slug for each in catalogue.search("chat")} == {"chat-2", "chat-4"}
+
+
+def test_a_name_is_found_among_many_who_merely_mention_it(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Be it older than all of them, and less called."""
+    monkeypatch.setattr(catalogue, "MOST_RANKED", 2)
+    shelve(cast, "assistant")
+    for number in range(6):
+        shelve(cast, f"other-{number}", card="It was made for the assistant.")
+    assert next(iter(catalogue.search("assistant"))).slug == "assistant"
+
+
+def test_a_whole_word_is_found_among_many_that_begin_with_it(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "MOST_RANKED", 2)
+    shelve(cast, "cat")
+    for number in range(6):
+        shelve(cast, f"category-{number}")
+    assert next(iter(catalogue.search("cat"))).slug == "cat"
+
+
+def test_a_price_narrows_before_the_ranked_are_chosen(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalogue, "MOST_RANKED", 2)
+    monkeypatch.setattr(catalogue, "_headed", lambda query: set())
+    for number in range(6):
+        shelve(cast, f"chat-{number}")
+    Figures.objects.exclude(listing__slug="chat-3").update(token_rate=10)
+    Figures.objects.filter(listing__slug="chat-3").update(token_rate=5)
+    assert [each.slug for each in catalogue.search("chat", Filters(token_rate=5))] == ["chat-3"]
+
+
+def test_who_is_withdrawn_takes_no_place(cast: Cast) -> None:
+    listings = [shelve(cast, f"chat-{number}") for number in range(4)]
+    Figures.objects.filter(listing=listings[0]).update(calls=9)
+    Figures.objects.filter(listing=listings[1]).update(calls=8)
+    publishing.withdraw(listings[0], by=cast.owner, reason="Broken.")
+    prominence.refresh(most=1)
+    assert prominent() == {"chat-1", "chat-3"}
 
 
 def test_where_prominent_ones_are_too_few_any_are_found(cast: Cast) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.conf import settings
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
@@ -11,13 +10,13 @@ from django.views.decorators.http import require_GET
 
 from marketplace import catalogue
 from marketplace.catalogue import Filters
-from marketplace.models import Listing, Plan, Task
+from marketplace.models import Plan, Task
 from portal.dashboard import demo, ranking, serving, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
 # Whoever has seen this many cards is better served by a narrower search.
-MOST_SHOWN = catalogue.MOST_RANKED
+MOST_SHOWN = 480
 SORTS = [
     ("relevance", _("Best match")), ("newest", _("Newest")), ("name", _("Name")), ("smallest", _("Smallest")),
     ("price", _("Lowest price")), ("popular", _("Most used")), ("throughput", _("Highest throughput")),
@@ -34,7 +33,7 @@ NARROWING = ("task", "plan_kind", "licence", "language", "tag", "provider", "lar
 def explore(request: HttpRequest) -> HttpResponse:
     asked = request.GET
     text, shown = asked.get("q", "").strip(), _number(asked, "shown")
-    found = _affordable(catalogue.search(text, _filters(asked), _sort(asked)), asked)
+    found = catalogue.search(text, _filters(asked), _sort(asked))
     cards = shelf.items(found[shown : shown + PAGE + 1])
     context: dict[str, Any] = {
         "section": "explore",
@@ -68,16 +67,12 @@ def demo_progress(request: HttpRequest) -> HttpResponse:
 
 def _filters(asked: QueryDict) -> Filters:
     words = {name: asked.get(name, "").strip() for name in NARROWING if name not in ("largest", "price")}
-    return Filters(**words, largest=_number(asked, "largest") or None)
+    rate = ranking.read_rate(asked.get("price", ""))
+    return Filters(**words, largest=_number(asked, "largest") or None, token_rate=rate)
 
 
 def _sort(asked: QueryDict) -> catalogue.Sort:
     return next((sort for sort in catalogue.SORTS if sort == asked.get("sort", "")), "relevance")
-
-
-def _affordable(found: QuerySet[Listing], asked: QueryDict) -> QuerySet[Listing]:
-    price = ranking.read_price(asked.get("price", ""))
-    return found if price is None else ranking.costing_at_most(found, price)
 
 
 def _number(asked: QueryDict, name: str) -> int:

@@ -54,6 +54,26 @@ def test_pages_show_every_row_once_though_sort_values_repeat(sort: str) -> None:
     assert found == sorted(found, reverse=sort.startswith("-"))
 
 
+@pytest.mark.parametrize("sort", ["id", "-id"])
+def test_what_is_near_hides_nothing_that_is_far(sort: str) -> None:
+    """The newest are asked for alone only where the newest come first."""
+    newest = list(Organisation.objects.filter(slug__startswith="row-").order_by("-id")[:5])
+
+    def shown(query: str) -> Table:
+        return Table(
+            Organisation.objects.filter(slug__startswith="row-"), [Column("id", "Id", sort="id")], query=QueryDict(query),
+            order="-id", size=3, near=lambda rows, _: rows.filter(pk__gte=newest[-1].pk),
+        )  # fmt: skip
+
+    found, page = [], shown(f"sort={sort}")
+    while True:
+        found += [row.slug for row in page.page]
+        if not page.next_url:
+            break
+        page = shown(page.next_url.removeprefix("?"))
+    assert sorted(found) == [f"row-{index}" for index in range(8)]
+
+
 def test_rows_that_arrive_meanwhile_shift_nothing() -> None:
     following = table("sort=-created_at").next_url
     Organisation.objects.create(slug="row-new", name="Row new", created_at=clock.now() + timedelta(days=1))
