@@ -22,6 +22,7 @@ from inference.worker.host import Room, WorkerHost
 from inference.worker.loading import read_manifest
 from inference.worker.registry import Registry, read_workers
 from portal.kit.errors import PortalError
+from portal.kit.redis import is_passing
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ PATIENCE_SECONDS = 3.0
 RESIDENCE_SECONDS = 10.0
 # Between tries to load while Postgres or Redis is away.
 RETRY_SECONDS = 0.5
-_PASSING = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 
 
 class Placement:
@@ -136,12 +136,13 @@ class Placement:
             self._load(version, manifest, room)
         except VersionNotLoadable as error:
             self._refuse(version, str(error))
-        except _PASSING as error:
-            # That says nothing of the version; its callers wait for the next try.
-            log.warning("loading %s waits: %s", version, error)
-            self._ended.wait(RETRY_SECONDS)
-        except Exception:
-            log.exception("loading %s failed", version)
-            self._refuse(version, "The worker failed while loading it.")
+        except Exception as error:
+            if isinstance(error, (OperationalError, InterfaceError)) or is_passing(error):
+                # That says nothing of the version; its callers wait for the next try.
+                log.warning("loading %s waits: %s", version, error)
+                self._ended.wait(RETRY_SECONDS)
+            else:
+                log.exception("loading %s failed", version)
+                self._refuse(version, "The worker failed while loading it.")
         finally:
             self._client.delete(protocol.claim_key(version))

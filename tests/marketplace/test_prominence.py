@@ -49,25 +49,19 @@ def test_of_a_common_word_prominent_listings_are_ranked(cast: Cast, monkeypatch:
     assert {each.slug for each in catalogue.search("chat")} == {"chat-2", "chat-4"}
 
 
-def test_a_name_is_found_among_many_who_merely_mention_it(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("word", "others", "card"),
+    [("assistant", "other", "It was made for the assistant."), ("cat", "category", "It sorts.")],
+)
+def test_a_name_is_found_among_many_who_mention_it_or_begin_with_it(
+    cast: Cast, monkeypatch: pytest.MonkeyPatch, word: str, others: str, card: str
 ) -> None:
     """Be it older than all of them, and less called."""
     monkeypatch.setattr(catalogue, "MOST_RANKED", 2)
-    shelve(cast, "assistant")
+    shelve(cast, word)
     for number in range(6):
-        shelve(cast, f"other-{number}", card="It was made for the assistant.")
-    assert next(iter(catalogue.search("assistant"))).slug == "assistant"
-
-
-def test_a_whole_word_is_found_among_many_that_begin_with_it(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(catalogue, "MOST_RANKED", 2)
-    shelve(cast, "cat")
-    for number in range(6):
-        shelve(cast, f"category-{number}")
-    assert next(iter(catalogue.search("cat"))).slug == "cat"
+        shelve(cast, f"{others}-{number}", card=card)
+    assert next(iter(catalogue.search(word))).slug == word
 
 
 def test_a_price_narrows_before_the_ranked_are_chosen(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
