@@ -1,6 +1,6 @@
 """Which listings are prominent: the newest and the most called.
 
-Their words have an index of their own, twenty times smaller than the whole catalogue's where that is large: a search
+Their words have indexes of their own, twenty times smaller than the whole catalogue's where that is large: a search
 for common words finds enough matches there, and better ones than the first that come. (A tiered index; Manning,
 Raghavan and Schuetze, Introduction to Information Retrieval, 7.2.1.)
 """
