@@ -54,7 +54,7 @@ lint: $(INSTALLED_DEV) $(BUILT)
 	$(VENV)/bin/djlint --lint --quiet templates
 	@$(WITH_NODE) npm run --silent check
 
-bench: $(INSTALLED_DEV)
+bench: $(INSTALLED_DEV) $(BUILT)
 	$(PYTHON_IN_VENV) -m benchmarks
 
 # CHAOS_ARGS="--minutes 30 --seed 7 --kills 400" for a longer storm.
