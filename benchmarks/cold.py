@@ -49,8 +49,8 @@ def run(quick: bool) -> list[dict[str, Any]]:
 
 def _rows(state: str, *, load: float, read: float) -> list[dict[str, Any]]:
     return [
-        row(f"cold.load_ratio.{state}", load / read, "of reading", command=COMMAND, goal=at_most(GOAL)),
-        row(f"cold.load_seconds.{state}", load, "s", command=COMMAND, peer="reading the bytes", peer_value=read,
+        row("load.ratio", load / read, f"of reading, {state}", command=COMMAND, goal=at_most(GOAL)),
+        row("load.seconds", load, f"s, {state}", command=COMMAND, peer="reading the bytes", peer_value=read,
             better="lower"),
     ]  # fmt: skip
 

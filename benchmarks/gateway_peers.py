@@ -69,7 +69,16 @@ def portkey(upstream: str, *, core: int) -> Iterator[Target]:
     folder = cache() / PORTKEY.rpartition("/")[2].replace("@", "-portkey-")
     if not (folder / "ready").exists():
         folder.mkdir(parents=True, exist_ok=True)
-        install = [*node.npm, "install", "--silent", "--no-audit", "--prefix", str(folder), PORTKEY]
+        install = [
+            *node.npm,
+            "install",
+            "--loglevel=error",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            PORTKEY,
+        ]
         # Scripts of packages call `node` by its name.
         path = f"{node.folder}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(install, check=True, env=os.environ | {"PATH": path})

@@ -101,16 +101,16 @@ def _rows(
     share = sum(each.answered for each in beside) / max(1, sum(each.arrived for each in beside))
     slower = _p50(beside) / _p50(alone)
     made = [
-        ("load.ratio", served / capacity, "of capacity", at_least(0.9)),
-        ("load.capacity", capacity, "calls/s", None),
-        ("load.dishonest_refusals", float(dishonest), "calls", at_most(0)),
-        ("load.fairness", share, "of quiet calls answered", at_least(0.95)),
-        ("load.quiet_slowdown", slower, "x p50 alone", None),
-        ("load.recovery_s", recovery, "s", at_most(5)),
-        ("load.leaked_holds", float(leaked), "holds", at_most(0)),
-        ("load.queue_most", float(most.queue), "calls", at_most(2000)),
-        ("load.redis_mb_most", most.redis / 1e6, "MB", None),
-        ("load.web_growth_mb", (most.web_last - most.web_first) / 1e6, "MB", at_most(200)),
+        ("overload.ratio", served / capacity, "of capacity", at_least(0.9)),
+        ("overload.capacity", capacity, "calls/s", None),
+        ("overload.dishonest_refusals", float(dishonest), "calls", at_most(0)),
+        ("overload.fairness", share, "of quiet calls answered", at_least(0.95)),
+        ("overload.quiet_slowdown", slower, "x p50 alone", None),
+        ("overload.recovery_s", recovery, "s", at_most(5)),
+        ("overload.leaked_holds", float(leaked), "holds", at_most(0)),
+        ("overload.queue_most", float(most.queue), "calls", at_most(2000)),
+        ("overload.redis_mb_most", most.redis / 1e6, "MB", None),
+        ("overload.web_growth_mb", (most.web_last - most.web_first) / 1e6, "MB", at_most(200)),
     ]
     return [row(name, value, unit, command=COMMAND, goal=goal) for name, value, unit, goal in made]
 
