@@ -32,9 +32,10 @@ class Gate:
         self.channel.qos.can_consume = self._can_consume
         self._host = host
         self._handle = on_message
-        # Producers send to the queue by name (the anonymous exchange), so there is nothing to declare.
+        # Producers send to the queue by name (the anonymous exchange), so there is nothing to declare. Nor is there
+        # anything to acknowledge: who waits for a call sends a lost message again.
         queue = Queue(queue_name(version), no_declare=True)
-        self.consumer = Consumer(self.channel, queues=[queue], on_message=self._receive)
+        self.consumer = Consumer(self.channel, queues=[queue], on_message=self._receive, no_ack=True)
         self.consumer.consume()
         self.closing = False
         # Whether its queue is left alone until a slot becomes free.
@@ -54,11 +55,15 @@ class Gate:
         # Said before looking: a slot that becomes free meanwhile is then either seen here, or wakes the loop. And kept
         # where it was refused before, as kombu may ask twice and heed the first answer.
         waited, self.waits = self.waits, True
-        replica = self._host.find(self.version)
-        if self.closing or (replica is not None and replica.has_room()):
+        if self.closing or self.has_room():
             self.waits = waited
             return True
         return False
+
+    def has_room(self) -> bool:
+        """Whether the version's engine has a slot that is neither taken nor promised. From any thread."""
+        replica = self._host.find(self.version)
+        return replica is not None and replica.has_room()
 
     def _receive(self, message: Any) -> None:
         token = str(message.headers.get("id"))
@@ -85,10 +90,10 @@ class Consuming:
         self._changed = threading.Condition()
 
     def wake(self) -> None:
-        """A slot has become free: let the event loop look at its gates again, if one waits for that. Waking it takes
-        as much of the core as a step of a small engine.
+        """A slot may have become free: let the event loop look at its gates again, if one waits for that. Waking it
+        takes as much of the core as a step of a small engine.
         """
-        waiting = [gate for gate in list(self._gates.values()) if gate.waits]
+        waiting = [gate for gate in list(self._gates.values()) if gate.waits and gate.has_room()]
         for gate in waiting:
             gate.waits = False
         if waiting:

@@ -26,6 +26,7 @@ from inference.engines.base import (
 from inference.errors import ReplicaGone
 from inference.worker import turns
 from inference.worker.calls import Call, Calls
+from inference.worker.handover import Handover
 from inference.worker.host import WorkerHost
 from inference.worker.replica import Replica
 from inference.worker.replies import Replies
@@ -61,12 +62,10 @@ class Runner:
 
     def register(self) -> None:
         """Make `inference.run` a task of this process."""
-        run = self.run
 
-        @self._app.task(name=protocol.RUN_TASK, bind=True, ignore_result=True, acks_late=False, lazy=False)
-        def _run(task: Any, request: str, attempt: int = 0) -> None:
-            version = protocol.version_of(task.request.delivery_info["routing_key"])
-            run(version, request, attempt=attempt, token=str(task.request.id))
+        @self._app.task(name=protocol.RUN_TASK, Strategy=Handover(self.run), ignore_result=True, lazy=False)
+        def _run(request: str, attempt: int = 0) -> None:
+            """Only for its name: the strategy carries messages out itself."""
 
     def run(self, version: str, request: str, *, attempt: int, token: str) -> None:
         """Give the version's next call to its engine, which reports to the reply stream. `request` is the call

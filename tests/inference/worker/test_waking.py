@@ -66,6 +66,16 @@ def test_a_queue_that_waits_is_looked_at_again_once(
     assert not gate.waits
 
 
+def test_a_full_engine_wakes_nobody(consuming: Consuming, gate: Gate, room: Room, woken: list[Any]) -> None:
+    room.is_free = False
+    assert not gate._can_consume()
+    consuming.wake()
+    assert woken == []
+    room.is_free = True
+    consuming.wake()
+    assert len(woken) == 1
+
+
 def test_a_worker_that_stops_is_woken_without_any_queue(consuming: Consuming, woken: list[Any]) -> None:
     consuming._gates.clear()
     consuming.nudge()

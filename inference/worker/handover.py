@@ -1,0 +1,63 @@
+"""How a message becomes a call: Celery's pool carries it out, without what Celery does around a task.
+
+Its default strategy makes a request object of a message, acknowledges it in another round of the event loop, and
+traces the task for results, events, retries and time limits. A call has no use for any of that, and it would take as
+much of the engine's core as everything else that a worker does for it.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from celery.exceptions import InvalidTaskError
+
+from inference import protocol
+
+log = logging.getLogger(__name__)
+
+OnMessage = Callable[..., None]
+
+
+class Run(Protocol):
+    """Runs the call that a message of a version's queue was sent for; `token` is the message's own."""
+
+    def __call__(self, version: str, request: str, *, attempt: int, token: str) -> None: ...
+
+
+class Handover:
+    """A `celery.Task.Strategy` for the task `inference.run`. Its messages must come without acknowledgement."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self, task: Any, app: Any, consumer: Any) -> OnMessage:
+        """What Celery's consumer calls with every message: on the event loop's thread, so nothing waits here."""
+        pool = consumer.pool
+
+        def on_message(message: Any, *_: Any) -> None:
+            version, request, attempt = read(message)
+            token = str(message.headers["id"])
+            pool.apply_async(self._carry_out, (version, request, attempt, token), callback=_ignore)
+
+        return on_message
+
+    def _carry_out(self, version: str, request: str, attempt: int, token: str) -> None:
+        try:
+            self._run(version, request, attempt=attempt, token=token)
+        except Exception:
+            # Whoever waits for the call sends another message if it is still to be run.
+            log.exception("a message for request %s came to nothing", request)
+
+
+def read(message: Any) -> tuple[str, str, int]:
+    """The version, the request and the number of the attempt. Raises `InvalidTaskError`, which Celery logs."""
+    try:
+        arguments, *_ = message.payload
+        request, attempt = arguments if len(arguments) == 2 else (*arguments, 0)
+        return protocol.version_of(message.delivery_info["routing_key"]), str(request), int(attempt)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InvalidTaskError(f"{protocol.RUN_TASK} takes a request and an attempt: {error}") from error
+
+
+def _ignore(_: object) -> None:
+    """There is no result."""
