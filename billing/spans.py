@@ -6,7 +6,8 @@ A quarter of a busy organisation has a hundred thousand hours of keys and models
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, F, QuerySet
+from django.db.models.functions import Trunc
 
 from billing.models import DailyUsage, EarnedDay, UsageRollup
 from portal.kit import clock
@@ -20,6 +21,14 @@ class Rows(NamedTuple):
 
     found: QuerySet[Any]
     column: Literal["hour", "day"]
+
+    def at(self, step: Step) -> F | Trunc:
+        """When the step of a row began. The column itself where it says so: Django converts what Postgres truncates,
+        row by row.
+        """
+        return (
+            F(self.column) if self.column == step else Trunc(self.column, step, output_field=DateTimeField())
+        )
 
 
 def rows(

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Case, DateTimeField, F, IntegerField, QuerySet, Sum, Value, When
-from django.db.models.functions import Trunc
+from django.db.models import Case, IntegerField, QuerySet, Sum, Value, When
 
 from billing import spans
 from billing.errors import CursorInvalid, MixedCurrencies
@@ -121,21 +120,19 @@ def series(
 
 def lines(
     organisation: Organisation, start: datetime, end: datetime, *, by: Literal["model", "key"], step: Step,
-    groups: Sequence[Point],
+    groups: Sequence[Point], currency: str,
 ) -> list[Point]:  # fmt: skip
     """Totals per step of time for each of these `groups` (`series` without steps made them), and for all others
-    together, whose `group` is "". However many groups there are, the answer has few points.
+    together, whose `group` is "". However many groups there are, the answer has few points. All was paid in
+    `currency`, as `total` of the same span has made sure.
     """
     names = {number: (each.group, each.group_id) for number, each in enumerate(groups)}
     points = []
     for rows in spans.rows(start, end, step=step, organisation=organisation):
-        found = rows.found.annotate(
-            at=Trunc(rows.column, step, output_field=DateTimeField()), line=_line(groups, by=by),
-            currency=F("subscription__plan_version__currency"),
-        ).values("at", "line", "currency").annotate(**_sums()).order_by("at", "line", "currency")  # fmt: skip
-        for row in found:
+        found = rows.found.annotate(at=rows.at(step), line=_line(groups, by=by))
+        for row in found.values("at", "line").annotate(**_sums()).order_by("at", "line"):
             group, group_id = names.get(row["line"], ("", None))
-            totals = _read(row, currency=row["currency"])
+            totals = _read(row, currency=currency)
             points.append(Point(at=row["at"], group=group, group_id=group_id, totals=totals))
     return _merged(points)
 
@@ -210,7 +207,7 @@ def _grouped(rows: Rows, *, by: By, step: Step | None) -> list[Mapping[str, Any]
     column, found = _COLUMNS[by], rows.found
     columns = [column] if column else []
     if step:
-        found = found.annotate(at=Trunc(rows.column, step, output_field=DateTimeField()))
+        found = found.annotate(at=rows.at(step))
         columns.insert(0, "at")
     columns.append("subscription_id")
     return list(found.values(*columns).annotate(**_sums()).order_by(*columns))

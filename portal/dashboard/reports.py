@@ -81,7 +81,9 @@ def _usage_charts(organisation: Organisation, span: Range, groups: Sequence[Poin
     ]
     kept = [_busiest(groups, measure) for *_, measure in measures]
     wanted = [group for group in groups if any(group.group in names for names in kept)]
-    points = usage.lines(organisation, span.steps[0], _end(), by=by, step=span.step, groups=wanted)
+    points = usage.lines(
+        organisation, span.steps[0], _end(), by=by, step=span.step, groups=wanted, currency=currency
+    )
     return [
         _chart(name, title, unit, _lines(points, span.steps, measure, names=names), span)
         for (name, title, unit, measure), names in zip(measures, kept, strict=True)

@@ -89,7 +89,9 @@ def test_lines_of_a_chart_are_sums_of_their_hours(shops: list[Shop], step: Step)
     for start, end in SPANS:
         groups = usage.series(shops[0].consumer, start, end, by="model", step=None)
         wanted = [each for each in groups if each.group == path]
-        points = usage.lines(shops[0].consumer, start, end, by="model", step=step, groups=wanted)
+        points = usage.lines(
+            shops[0].consumer, start, end, by="model", step=step, groups=wanted, currency="USD"
+        )
         found = {(each.at, each.totals.charge.amount) for each in points if each.group == path}
         hours = expected(start, end, by="model", step=step)
         assert found == {(at, charge) for at, group, *_, charge in hours if group == path}
