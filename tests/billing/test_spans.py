@@ -116,6 +116,15 @@ def test_earnings_of_any_span_are_the_sum_of_its_hours(shops: list[Shop], step: 
         assert [point.at for point in summary.steps] == sorted(steps)
 
 
+def test_earnings_of_too_many_listings_to_name_are_the_same(
+    shops: list[Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = earnings.summary(shops[0].provider, STARTS[1], ENDS[1])
+    monkeypatch.setattr(earnings, "_MOST_NAMED", 0)
+    assert earnings.summary(shops[0].provider, STARTS[1], ENDS[1]) == named
+    assert named.total.requests
+
+
 def test_whole_days_are_read_as_days(shops: list[Shop]) -> None:
     """Hours are read only where a span begins or ends within a day."""
     days, hours = "billing_dailyusage", "billing_usagerollup"

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from marketplace import catalogue
 from marketplace.catalogue import Filters
 from marketplace.models import Plan, Task
-from portal.dashboard import demo, ranking, serving, shelf
+from portal.dashboard import demo, rates, serving, shelf
 from portal.dashboard.vocabulary import translated
 
 PAGE = 24
@@ -67,7 +67,7 @@ def demo_progress(request: HttpRequest) -> HttpResponse:
 
 def _filters(asked: QueryDict) -> Filters:
     words = {name: asked.get(name, "").strip() for name in NARROWING if name not in ("largest", "price")}
-    rate = ranking.read_rate(asked.get("price", ""))
+    rate = rates.read_rate(asked.get("price", ""))
     return Filters(**words, largest=_number(asked, "largest") or None, token_rate=rate)
 
 
