@@ -31,11 +31,10 @@ class Gate:
         self.channel.brpop_timeout = BRPOP_SECONDS
         self.channel.qos.can_consume = self._can_consume
         self._host = host
-        self._handle = on_message
         # Producers send to the queue by name (the anonymous exchange), so there is nothing to declare. Nor is there
         # anything to acknowledge: who waits for a call sends a lost message again.
         queue = Queue(queue_name(version), no_declare=True)
-        self.consumer = Consumer(self.channel, queues=[queue], on_message=self._receive, no_ack=True)
+        self.consumer = Consumer(self.channel, queues=[queue], on_message=on_message, no_ack=True)
         self.consumer.consume()
         self.closing = False
         # Whether its queue is left alone until a slot becomes free.
@@ -64,15 +63,6 @@ class Gate:
         """Whether the version's engine has a slot that is neither taken nor promised. From any thread."""
         replica = self._host.find(self.version)
         return replica is not None and replica.has_room()
-
-    def _receive(self, message: Any) -> None:
-        token = str(message.headers.get("id"))
-        self._host.reserve(self.version, token)
-        try:
-            self._handle(message)
-        except BaseException:
-            self._host.release(self.version, token)
-            raise
 
 
 class Consuming:
@@ -121,7 +111,7 @@ class Consuming:
     def wait_handed_over(self, *, timeout: float) -> bool:
         """Wait until every message received has become a call in its engine, or none at all."""
         deadline = time.monotonic() + timeout
-        while any(replica.reservations for replica in self._host.all()):
+        while any(replica.reserved() for replica in self._host.all()):
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.01)

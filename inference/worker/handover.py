@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from celery.exceptions import InvalidTaskError
 
 from inference import protocol
+from inference.worker.host import WorkerHost
 
 log = logging.getLogger(__name__)
 
@@ -27,17 +28,22 @@ class Run(Protocol):
 class Handover:
     """A `celery.Task.Strategy` for the task `inference.run`. Its messages must come without acknowledgement."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, host: WorkerHost) -> None:
         self._run = run
+        self._host = host
 
     def __call__(self, task: Any, app: Any, consumer: Any) -> OnMessage:
         """What Celery's consumer calls with every message: on the event loop's thread, so nothing waits here."""
         pool = consumer.pool
 
         def on_message(message: Any, *_: Any) -> None:
-            version, request, attempt = read(message)
-            token = str(message.headers["id"])
-            pool.apply_async(self._carry_out, (version, request, attempt, token), callback=_ignore)
+            version, request, attempt, token = read(message)
+            self._host.reserve(version, token)
+            try:
+                pool.apply_async(self._carry_out, (version, request, attempt, token), callback=_ignore)
+            except BaseException:
+                self._host.release(version, token)
+                raise
 
         return on_message
 
@@ -49,13 +55,17 @@ class Handover:
             log.exception("a message for request %s came to nothing", request)
 
 
-def read(message: Any) -> tuple[str, str, int]:
-    """The version, the request and the number of the attempt. Raises `InvalidTaskError`, which Celery logs."""
+def read(message: Any) -> tuple[str, str, int, str]:
+    """The version, the request, the number of the attempt and the token. Raises `InvalidTaskError` and what decoding
+    raises, which Celery logs; any other error would end its event loop.
+    """
+    payload = message.payload
     try:
-        arguments, *_ = message.payload
+        arguments, *_ = payload
         request, attempt = arguments if len(arguments) == 2 else (*arguments, 0)
-        return protocol.version_of(message.delivery_info["routing_key"]), str(request), int(attempt)
-    except (TypeError, ValueError, KeyError) as error:
+        version = protocol.version_of(message.delivery_info["routing_key"])
+        return version, str(request), int(attempt), str(message.headers["id"])
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
         raise InvalidTaskError(f"{protocol.RUN_TASK} takes a request and an attempt: {error}") from error
 
 

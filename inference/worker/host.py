@@ -117,11 +117,12 @@ class WorkerHost:
         self._remove(replica, state="unloaded")
 
     def reserve(self, version: str, token: str) -> None:
-        """A message for this version has been received: one slot less until `release`."""
-        replica = self._replicas[version]
-        with self._lock:
-            replica.reservations[token] = time.monotonic()
-            replica.last_used_at = clock.now()
+        """A message for this version has been received: one slot less, if it is still here, until `release`."""
+        replica = self._replicas.get(version)
+        if replica is not None:
+            with self._lock:
+                replica.reservations[token] = time.monotonic()
+                replica.last_used_at = clock.now()
 
     def release(self, version: str, token: str) -> None:
         """The call is in its engine, which counts it from here, or it will never be."""

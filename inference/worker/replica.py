@@ -35,10 +35,11 @@ class Replica:
 
     def capacity(self) -> Capacity:
         """The engine's slots, and how many are taken or promised."""
-        if self.engine is None:
+        engine = self.engine  # another thread may be unloading it
+        if engine is None:
             return Capacity(slots=0, busy=0)
-        inside = self.engine.capacity()
-        return Capacity(slots=inside.slots, busy=inside.busy + self._reserved())
+        inside = engine.capacity()
+        return Capacity(slots=inside.slots, busy=inside.busy + self.reserved())
 
     def has_room(self) -> bool:
         capacity = self.capacity()
@@ -65,7 +66,8 @@ class Replica:
             slots=capacity.slots, busy=capacity.busy,
         )  # fmt: skip
 
-    def _reserved(self) -> int:
+    def reserved(self) -> int:
+        """How many calls are on their way to the engine."""
         if not self.reservations:
             return 0
         oldest_kept = time.monotonic() - RESERVATION_SECONDS

@@ -63,7 +63,7 @@ class Residency:
             return False
         self._consuming.wait_closed(replica.version, timeout=GATE_SECONDS)
         deadline = time.monotonic() + GATE_SECONDS
-        while replica.reservations and time.monotonic() < deadline:
+        while replica.reserved() and time.monotonic() < deadline:
             time.sleep(0.01)
         self._host.unload(replica, timeout=DRAIN_SECONDS)
         log.info("evicted %s", replica.version)

@@ -63,7 +63,12 @@ class Runner:
     def register(self) -> None:
         """Make `inference.run` a task of this process."""
 
-        @self._app.task(name=protocol.RUN_TASK, Strategy=Handover(self.run), ignore_result=True, lazy=False)
+        @self._app.task(
+            name=protocol.RUN_TASK,
+            Strategy=Handover(self.run, host=self._host),
+            ignore_result=True,
+            lazy=False,
+        )
         def _run(request: str, attempt: int = 0) -> None:
             """Only for its name: the strategy carries messages out itself."""
 

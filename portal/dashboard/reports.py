@@ -81,8 +81,12 @@ def _usage_charts(organisation: Organisation, span: Range, groups: Sequence[Poin
     ]
     kept = [_busiest(groups, measure) for *_, measure in measures]
     wanted = [group for group in groups if any(group.group in names for names in kept)]
-    points = usage.lines(
-        organisation, span.steps[0], _end(), by=by, step=span.step, groups=wanted, currency=currency
+    points = (
+        usage.lines(
+            organisation, span.steps[0], _end(), by=by, step=span.step, groups=wanted, currency=currency
+        )
+        if groups
+        else []
     )
     return [
         _chart(name, title, unit, _lines(points, span.steps, measure, names=names), span)

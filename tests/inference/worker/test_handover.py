@@ -13,7 +13,9 @@ from celery.concurrency.thread import TaskPool
 from celery.exceptions import InvalidTaskError
 
 from inference import protocol
+from inference.engines.base import Manifest
 from inference.worker.handover import Handover, OnMessage, read
+from inference.worker.host import WorkerHost
 from portal.kit import redis
 from tests.inference.worker.conftest import Offer
 from tests.inference.worker.worker_process import RunningWorker, await_that
@@ -40,13 +42,23 @@ def ran() -> Ran:
 
 
 @pytest.fixture
-def on_message(pool: TaskPool, ran: Ran) -> OnMessage:
+def host() -> WorkerHost:
+    host = WorkerHost(memory_bytes=1)
+    facts = Manifest(
+        task="text-generation", architecture="none", context_length=1, weight_bytes=1, memory_bytes=1
+    )
+    assert host.begin_load("v", facts)
+    return host
+
+
+@pytest.fixture
+def on_message(pool: TaskPool, ran: Ran, host: WorkerHost) -> OnMessage:
     def run(version: str, request: str, *, attempt: int, token: str) -> None:
         if request == "broken":
             raise RuntimeError("of all things")
         ran.append((version, request, attempt, token))
 
-    return Handover(run)(None, None, SimpleNamespace(pool=pool))
+    return Handover(run, host=host)(None, None, SimpleNamespace(pool=pool))
 
 
 def test_a_message_is_run_with_its_version_and_token(on_message: OnMessage, pool: TaskPool, ran: Ran) -> None:
@@ -68,10 +80,36 @@ def test_what_goes_wrong_is_said_and_the_next_message_runs(
     assert [request for _, request, _, _ in ran] == ["r"]
 
 
-@pytest.mark.parametrize("arguments", [(), ("r", "not a number"), ("r", 0, "more")])
+def test_only_what_is_handed_over_takes_a_slot(
+    on_message: OnMessage, pool: TaskPool, host: WorkerHost
+) -> None:
+    replica = host.find("v")
+    assert replica
+    with pytest.raises(InvalidTaskError):
+        on_message(message())
+    assert replica.reserved() == 0
+    on_message(message("r"))
+    assert replica.reserved() == 1
+    host.release("v", "t")
+    pool.executor.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        on_message(message("s"))
+    assert replica.reserved() == 0
+
+
+@pytest.mark.parametrize("arguments", [(), ("r", "not a number"), ("r", float("inf")), ("r", 0, "more")])
 def test_other_arguments_are_refused(arguments: tuple[object, ...]) -> None:
     with pytest.raises(InvalidTaskError, match=protocol.RUN_TASK):
         read(message(*arguments))
+
+
+@pytest.mark.parametrize("part", ["headers", "delivery_info"])
+@pytest.mark.parametrize("said", [{}, {"routing_key": 5}])
+def test_messages_without_the_rest_are_refused(part: str, said: dict[str, Any]) -> None:
+    broken = message("r")
+    setattr(broken, part, said)
+    with pytest.raises(InvalidTaskError):
+        read(broken)
 
 
 def test_a_worker_survives_messages_that_nobody_can_read(
