@@ -70,15 +70,8 @@ def portkey(upstream: str, *, core: int) -> Iterator[Target]:
     if not (folder / "ready").exists():
         folder.mkdir(parents=True, exist_ok=True)
         install = [
-            *node.npm,
-            "install",
-            "--loglevel=error",
-            "--no-audit",
-            "--no-fund",
-            "--prefix",
-            str(folder),
-            PORTKEY,
-        ]
+            *node.npm, "install", "--loglevel=error", "--no-audit", "--no-fund", "--prefix", str(folder), PORTKEY
+        ]  # fmt: skip
         # Scripts of packages call `node` by its name.
         path = f"{node.folder}{os.pathsep}{os.environ['PATH']}"
         subprocess.run(install, check=True, env=os.environ | {"PATH": path})
