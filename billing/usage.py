@@ -26,6 +26,11 @@ SUMS = (
 # What rows are grouped by.
 _COLUMNS: Mapping[By, str] = {"day": "", "model": "listing_id", "key": "api_key_id"}
 _MOST_ROWS = 500
+# What a list of calls shows: of each all but how it was rated, and of what it names the names.
+_LISTED = (
+    *(field.name for field in UsageEvent._meta.concrete_fields if field.name != "rated"),
+    "listing__slug", "listing__organisation", "listing__organisation__slug", "version__number", "api_key__name",
+)  # fmt: skip
 # Two days, in the milliseconds that UUIDv7s begin with.
 _NEAR = 2 * 86_400_000 << 80
 
@@ -156,11 +161,10 @@ def _line(groups: Sequence[Point], *, by: Literal["model", "key"]) -> Case:
 
 
 def requests(organisation: Organisation, filters: Filters | None = None) -> QuerySet[UsageEvent]:
-    """The organisation's calls, newest first, with what they name."""
+    """The organisation's calls, newest first, with the names of what they name."""
     wanted = filters or Filters()
-    found = UsageEvent.objects.filter(organisation=organisation).select_related(
-        "listing__organisation", "version", "api_key"
-    )
+    found = UsageEvent.objects.filter(organisation=organisation)
+    found = found.select_related("listing__organisation", "version", "api_key").only(*_LISTED)
     exact = {"listing_id": wanted.listing_id, "api_key_id": wanted.key_id, "outcome": wanted.outcome}
     found = found.filter(**{name: value for name, value in exact.items() if value is not None})
     if wanted.since:

@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from django.core import signing
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+from django.utils.safestring import SafeString
 
 from portal.kit import keysets
 from portal.kit.keysets import Key, Order
@@ -22,7 +23,8 @@ NUMERIC: frozenset[Kind] = frozenset({"number", "money", "size", "duration"})
 @dataclass(frozen=True, slots=True)
 class Column:
     """`name` is an attribute path on the row. `sort` is the field to order by: never null, "" for unsortable.
-    `template` draws the cell in place of `kind` and is given `row` and `value`.
+    In place of `kind`, `draw` gives the cell of a row, or a `template` does, which takes ten times as long and has
+    `row` and `value`.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Column:
     kind: Kind = "text"
     sort: str = ""
     template: str = ""
+    draw: Callable[[Any], SafeString] | None = None
 
     @property
     def is_numeric(self) -> bool:

@@ -1,6 +1,7 @@
 """What was used, call by call and in sums, and what it will cost."""
 
 from collections.abc import Iterable
+from operator import itemgetter
 from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
@@ -16,7 +17,7 @@ from billing.invoicing import DraftSection
 from billing.models import Outcome
 from billing.usage import Point
 from portal.accounts.models import ApiKey, Organisation
-from portal.dashboard import reports
+from portal.dashboard import log_cells, reports
 from portal.dashboard.acting import actor
 from portal.dashboard.reports import By
 from portal.dashboard.vocabulary import translated
@@ -26,6 +27,8 @@ from portal.kit.sheets import Sheet
 from portal.kit.tables import Choice, Column, Table
 
 NO_REQUEST = UUID(int=0)
+# Of models and of keys, the latest, among which the log can be narrowed to one.
+_MOST_OFFERED = 100
 
 
 @login_required
@@ -59,14 +62,14 @@ def requests(request: HttpRequest) -> HttpResponse:
     columns = [
         Column("finished_at", _("Time"), kind="time", sort="id"),
         Column("public_id", _("Request"), kind="id"),
-        Column("listing.path", _("Model"), template="console/cells/request_model.html"),
-        Column("api_key.name", _("Key"), template="console/cells/request_key.html"),
+        Column("listing.path", _("Model"), draw=log_cells.model),
+        Column("api_key.name", _("Key"), draw=log_cells.key),
         Column("outcome", _("Outcome"), kind="state"),
         Column("input_tokens", _("In"), kind="number"),
         Column("output_tokens", _("Out"), kind="number"),
         Column("ttft_ms", _("First token"), kind="duration"),
         Column("latency_ms", _("Whole"), kind="duration"),
-        Column("charge", _("Cost"), kind="number", template="console/cells/request_cost.html"),
+        Column("charge", _("Cost"), kind="number", draw=log_cells.cost),
     ]
     table = Table(
         metered.requests(organisation), columns, query=request.GET, order="-id", search=_by_request_id,
@@ -142,13 +145,12 @@ def _by_request_id(text: str) -> Q:
 
 
 def _log_choices(organisation: Organisation) -> list[Choice]:
-    subscribed = organisation.subscriptions.select_related("listing__organisation").order_by("-started_at")[
-        :100
-    ]
-    listings = {str(each.listing_id): each.listing.path for each in subscribed}
-    keys = ApiKey.objects.filter(organisation=organisation).order_by("-created_at")[:100]
+    subscribed = organisation.subscriptions.order_by("-started_at")
+    named = subscribed.values_list("listing_id", "listing__organisation__slug", "listing__slug")
+    listings = {str(listing_id): f"{owner}/{slug}" for listing_id, owner, slug in named[:_MOST_OFFERED]}
+    keys = ApiKey.objects.filter(organisation=organisation).order_by("-created_at").values_list("pk", "name")
     return [
-        Choice("model", _("Model"), "listing_id", sorted(listings.items(), key=lambda item: item[1])),
-        Choice("key", _("Key"), "api_key_id", [(str(key.pk), key.name) for key in keys]),
+        Choice("model", _("Model"), "listing_id", sorted(listings.items(), key=itemgetter(1))),
+        Choice("key", _("Key"), "api_key_id", [(str(pk), name) for pk, name in keys[:_MOST_OFFERED]]),
         Choice("outcome", _("Outcome"), "outcome", translated(Outcome.choices)),
     ]

@@ -1,0 +1,37 @@
+"""Cells of the request log, whose pages have fifty rows."""
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from billing.models import UsageEvent
+from portal.kit.templatetags.kit import money
+
+
+def model(call: UsageEvent) -> SafeString:
+    """The listing called, and which version of it answered."""
+    listing, version = call.listing, call.version
+    number = format_html('<span class="faint">:{}</span>', version.number) if version else ""
+    address = reverse("listing", args=[listing.organisation.slug, listing.slug])
+    return format_html('<a class="plain-link mono" href="{}">{}</a>{}', address, listing.path, number)
+
+
+def key(call: UsageEvent) -> SafeString:
+    """The key's name; the playground has none."""
+    if call.api_key:
+        name = call.api_key.name
+        named = format_html('<span class="truncate" title="{}">{}</span>', name, name)
+    else:
+        named = format_html('<span class="faint">{}</span>', _("Playground"))
+    demo = format_html('<span class="badge">{}</span>', _("demo")) if call.demo else ""
+    return format_html('<span class="key-cell">{}{}</span>', named, demo)
+
+
+def cost(call: UsageEvent) -> SafeString:
+    """What was charged, and whether the quantities are our own count."""
+    charged = money(call.charge, call.currency)
+    if not call.estimated:
+        return charged
+    why = _("The provider's server reported no usage; the tokens are our own count.")
+    return format_html('{} <abbr title="{}">{}</abbr>', charged, why, _("estimated"))
