@@ -8,7 +8,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from marketplace.models import Meter, PriceComponent
+from marketplace.models import Meter
 from portal.kit import figures
 from portal.kit.money import Money
 
@@ -39,8 +39,19 @@ def meter_name(meter: str) -> str:
     return str(METER_NAMES[Meter(meter)])
 
 
+class Priced(Protocol):
+    """What a plan asks of a meter: micro-minor units for so many, None where no more is sold."""
+
+    @property
+    def meter(self) -> str: ...
+    @property
+    def amount(self) -> int | None: ...
+    @property
+    def per(self) -> int: ...
+
+
 @register.simple_tag
-def unit_price(component: PriceComponent, currency: str) -> SafeString:
+def unit_price(component: Priced, currency: str) -> SafeString:
     """`$0.15 / 1M input tokens`; the exact price on hover."""
     if component.amount is None:
         return format_html("{}", _("not sold beyond"))

@@ -1,37 +1,107 @@
-"""A catalogue card's two lines of facts. A page has two dozen cards with a dozen facts each, which the template
-language takes longer to write than the database to find.
+"""The catalogue's cards. A page has two dozen with a dozen facts each, which the template language takes longer to
+write than the database to find. What a card shows is gathered first, so that equal ones are drawn once.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from marketplace.models import Figures, Listing, Task
+from marketplace.models import Task
 from marketplace.templatetags.prices import unit_price
+from portal.dashboard.serving import Standing
 from portal.dashboard.shelf import Item
 from portal.kit import figures
-from portal.kit.templatetags.kit import icon, thousands
+from portal.kit.templatetags.kit import icon, status, thousands
 
 register = template.Library()
 
 _MOST_PRICES = 2
+# Of one to two kilobytes each.
+_MOST_KEPT = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A `marketplace.templatetags.prices.Priced`."""
+
+    meter: str
+    amount: int | None
+    per: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """All that a card shows. Zero, "" and None are what it leaves out."""
+
+    address: str
+    owner: str
+    slug: str
+    text: str
+    task: str
+    task_name: str
+    is_remote: bool
+    parameters: int
+    context_length: int
+    licence: str
+    standing: Standing | None
+    prices: tuple[Price, ...]
+    currency: str
+    is_free: bool
+    has_use_included: bool
+    calls: int
+    speed: float
+    ttft_ms: int | None
+
+    @classmethod
+    def of(cls, item: Item) -> "Card":
+        listing, version, known = item.listing, item.listing.current_version, item.figures
+        owner = listing.organisation.slug
+        return cls(
+            address=reverse("listing", args=[owner, listing.slug]),
+            owner=owner,
+            slug=listing.slug,
+            text=listing.summary or listing.name,
+            task=listing.task,
+            task_name=listing.get_task_display(),
+            is_remote=bool(version and version.is_remote),
+            parameters=(version and version.parameter_count) or 0,
+            context_length=(version and version.context_length) or 0,
+            licence=listing.licence,
+            # Without its trouble, which changes by the minute and is not shown here.
+            standing=item.standing and Standing(item.standing.state, is_remote=item.standing.is_remote),
+            prices=tuple(Price(each.meter, each.amount, each.per) for each in item.components[:_MOST_PRICES]),
+            currency=item.cheapest.currency if item.cheapest else "",
+            is_free="free" in item.kinds,
+            has_use_included="mixed" in item.kinds,
+            calls=known.calls if known else 0,
+            speed=(known and known.speed) or 0,
+            ttft_ms=known.ttft_ms if known else None,
+        )
 
 
 @register.simple_tag
-def card_facts(item: Item) -> SafeString:
-    """What the listing is: task, where it runs, size, context, licence."""
-    return _line(_facts(item.listing))
+def listing_card(item: Item) -> SafeString:
+    """A listing in a list of them: its name, how it stands, what it is, what it costs and how it does."""
+    return _draw(Card.of(item), get_language())
 
 
-@register.simple_tag
-def card_figures(item: Item) -> SafeString:
-    """What it costs and how it does: prices, calls, speed, time to the first token, the kinds of plans."""
-    return _line(
-        [*_prices(item), *(_measures(item.figures, item.listing) if item.figures else ()), *_kinds(item)]
-    )
+@lru_cache(maxsize=_MOST_KEPT)
+def _draw(card: Card, _language: str | None) -> SafeString:
+    standing = status(card.standing.state, meaning=card.standing.meaning) if card.standing else ""
+    return format_html(
+        '<li class="listing-card"><div class="listing-head">'
+        '<h2><a href="{}"><span class="owner">{}/</span><wbr>{}</a></h2>\n{}</div>\n<p>{}</p>\n'
+        '<div class="listing-meta">{}</div>\n<div class="listing-meta">{}</div></li>',
+        card.address, card.owner, card.slug, standing, card.text, _line(_facts(card)),
+        _line([*_prices(card), *_measures(card), *_kinds(card)]),
+    )  # fmt: skip
 
 
 def _line(parts: Iterable[SafeString]) -> SafeString:
@@ -56,45 +126,41 @@ def _task_icon(task: str) -> SafeString:
             return icon("tag")
 
 
-def _facts(listing: Listing) -> Iterable[SafeString]:
-    version = listing.current_version
-    yield _fact(_task_icon(listing.task), _(listing.get_task_display()))
-    if version and version.is_remote:
+def _facts(card: Card) -> Iterable[SafeString]:
+    yield _fact(_task_icon(card.task), _(card.task_name))
+    if card.is_remote:
         yield _fact(icon("plug"), _("remote"), title=_("The provider's own server runs it."))
-    if version and version.parameter_count:
-        title = f"{thousands(version.parameter_count)} {_('parameters')}"
-        yield _fact(icon("box"), figures.compact(version.parameter_count), title=title)
-    if version and version.context_length:
-        yield _fact(icon("ruler"), thousands(version.context_length), title=_("Context in tokens"))
-    if listing.licence:
-        yield _fact(icon("scale"), listing.licence)
+    if card.parameters:
+        title = f"{thousands(card.parameters)} {_('parameters')}"
+        yield _fact(icon("box"), figures.compact(card.parameters), title=title)
+    if card.context_length:
+        yield _fact(icon("ruler"), thousands(card.context_length), title=_("Context in tokens"))
+    if card.licence:
+        yield _fact(icon("scale"), card.licence)
 
 
-def _prices(item: Item) -> Iterable[SafeString]:
-    if item.cheapest is None:
-        return
-    for component in item.components[:_MOST_PRICES]:
-        price = unit_price(component, item.cheapest.currency)
-        yield format_html('<span class="listing-price">{}</span>', price)
+def _prices(card: Card) -> Iterable[SafeString]:
+    for price in card.prices:
+        yield format_html('<span class="listing-price">{}</span>', unit_price(price, card.currency))
 
 
-def _measures(known: Figures, listing: Listing) -> Iterable[SafeString]:
-    if known.calls:
+def _measures(card: Card) -> Iterable[SafeString]:
+    if card.calls:
         yield _fact(
-            icon("activity"), figures.compact(known.calls), title=_("Calls answered in the last 30 days")
+            icon("activity"), figures.compact(card.calls), title=_("Calls answered in the last 30 days")
         )
-    if known.speed:
+    if card.speed:
         title = _("Output tokens a second: median of its newest calls of the last 7 days")
-        yield _fact(icon("gauge"), _("%(n)s tokens/s") % {"n": figures.compact(known.speed)}, title=title)
-    if known.ttft_ms is not None:
+        yield _fact(icon("gauge"), _("%(n)s tokens/s") % {"n": figures.compact(card.speed)}, title=title)
+    if card.ttft_ms is not None:
         title = _("Time to the answer: median of its newest calls of the last 7 days")
-        if listing.task == Task.TEXT_GENERATION:
+        if card.task == Task.TEXT_GENERATION:
             title = _("Time to first token: median of its newest calls of the last 7 days")
-        yield _fact(icon("timer"), figures.duration_text(known.ttft_ms), title=title)
+        yield _fact(icon("timer"), figures.duration_text(card.ttft_ms), title=title)
 
 
-def _kinds(item: Item) -> Iterable[SafeString]:
-    if "free" in item.kinds:
+def _kinds(card: Card) -> Iterable[SafeString]:
+    if card.is_free:
         yield format_html('<span class="badge badge-good">{}</span>', _("free plan"))
-    elif "mixed" in item.kinds:
+    elif card.has_use_included:
         yield format_html('<span class="badge">{}</span>', _("use included"))
