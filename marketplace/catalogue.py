@@ -151,8 +151,9 @@ def _ranked(listings: QuerySet[Listing], words: list[str]) -> QuerySet[Listing]:
         matches |= _matching(listings, query)
     if len(matches) >= MOST_RANKED:
         matches |= _headed(query)
-    # As one parameter: a thousand of them take longer than the query. Joins would be made for all before the sort.
-    among = RawSQL("SELECT unnest(%s::uuid[])", [list(matches)])
+    # As one text: a thousand parameters, or elements of one, take longer than the query. Joins would be made for all
+    # before the sort.
+    among = RawSQL("SELECT unnest(%s::uuid[])", ["{" + ",".join(pk.hex for pk in matches) + "}"])
     versions = Prefetch("current_version", Version.objects.defer(*_HEAVY))
     alone = listings.select_related(None).prefetch_related("organisation", versions)
     return alone.filter(pk__in=among).order_by(SearchRank(_HEADLINE, query).desc(), *_by(_NEWEST))
