@@ -34,7 +34,7 @@ class Cast:
 
 def gather(keepsake: Keepsake) -> Cast:
     """The cast, made where it is missing; their passwords are in `keepsake`."""
-    provider = _find_or_make("provider", "Provider", keepsake=keepsake)
+    provider = _find_or_make("provider", "Provider", keepsake=keepsake, is_alone=False)
     consumer = _find_or_make("consumer", "Consumer", keepsake=keepsake)
     operator = _find_or_make("operator", "Operator", keepsake=keepsake, is_operator=True)
     company = Organisation.objects.filter(slug=COMPANY).first() or membership.open_organisation(
@@ -56,7 +56,10 @@ def hand_key(cast: Cast, keepsake: Keepsake) -> ApiKey:
     return key
 
 
-def _find_or_make(role: str, name: str, *, keepsake: Keepsake, is_operator: bool = False) -> User:
+def _find_or_make(
+    role: str, name: str, *, keepsake: Keepsake, is_operator: bool = False, is_alone: bool = True
+) -> User:
+    """Who is not alone has no organisation of their own, so that the pages begin with their company's."""
     email = f"{role}@example.com"
     user = User.objects.filter(email=email).first()
     if user is not None and email in keepsake.passwords:
@@ -69,7 +72,8 @@ def _find_or_make(role: str, name: str, *, keepsake: Keepsake, is_operator: bool
             user = User.objects.create_user(
                 email, password, name=name, is_staff=is_operator, is_superuser=is_operator
             )
-            membership.open_personal(user)
+            if is_alone:
+                membership.open_personal(user)
             EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
         else:
             user.set_password(password)
