@@ -76,6 +76,8 @@ def test_a_second_run_finds_the_same_people_passwords_and_key(home: Path) -> Non
     assert cast.consumer.check_password(again.passwords["consumer@example.com"])
     assert cast.operator.is_staff
     assert not cast.provider.is_staff
+    # So that the pages begin with the company's listings and earnings.
+    assert set(cast.provider.organisations.all()) == {cast.company}
 
 
 @pytest.mark.usefixtures("db", "clean_redis")
