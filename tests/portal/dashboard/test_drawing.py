@@ -63,5 +63,5 @@ def test_a_card_follows_every_change_at_once(cast: Cast, client: Client) -> None
     assert "$0.05" not in page
     assert "Talks a lot." in page
 
-    assert "文本生成" in client.get("/", headers={"Accept-Language": "zh-hans"}).content.decode()
-    assert "Text generation" in client.get("/").content.decode()
+    assert "</svg>文本生成</span>" in client.get("/", headers={"Accept-Language": "zh-hans"}).content.decode()
+    assert "</svg>Text generation</span>" in client.get("/").content.decode()
