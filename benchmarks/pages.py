@@ -1,7 +1,8 @@
 """Pages and lists with a million listings and fifty million calls there, for those who have the most of them.
 
 Through a web process of its own over HTTP, signed in as the consumer of a tenth of all calls and as the provider of
-the most called listings. Every address is asked for again and again, in turn; a row is the slowest address of its kind.
+the most called listings. One address after the other is asked for a hundred times, so that the cards of a search
+are drawn once and kept; a row is the slowest address of its kind.
 """
 
 import os

@@ -64,7 +64,7 @@ class RateLimited(models.Model):
 
 
 class Organisation(RateLimited):
-    """Who owns, buys, sells and pays. Everyone has a personal one. Its limits hold for all its keys and
+    """Who owns, buys, sells and pays. Whoever signs up has a personal one. Its limits hold for all its keys and
     subscriptions together, and are the operators' to set.
     """
 

@@ -23,7 +23,7 @@ from portal.kit.templatetags.kit import icon, status, thousands
 register = template.Library()
 
 _MOST_PRICES = 2
-# Of one to two kilobytes each.
+# Of two kilobytes each, or up to eight where a summary has signs beyond ASCII.
 _MOST_KEPT = 2_000
 
 

@@ -12,7 +12,7 @@ from django.http import QueryDict
 from django.template.context import RequestContext
 from django.templatetags.static import static
 from django.utils.formats import localize
-from django.utils.html import escape, format_html, format_html_join
+from django.utils.html import conditional_escape, escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
@@ -123,7 +123,7 @@ def table_rows(context: RequestContext, table: Arranged) -> SafeString:
     """
     columns = [(column, '<td class="number">' if column.is_numeric else "<td>") for column in table.columns]
     rows = (
-        "".join(f"{start}{cell(context, column, row)}</td>" for column, start in columns)
+        "".join(f"{start}{conditional_escape(cell(context, column, row))}</td>" for column, start in columns)
         for row in table.page
     )
     return mark_safe("\n".join(f"<tr>{row}</tr>" for row in rows))  # noqa: S308 (cells are escaped)

@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from marketplace import pricing
+from marketplace.models import Figures
 from portal.accounts import api_keys
 from tests.conftest import Cast
 from tests.portal.dashboard.offers import DOLLAR, offer, record_calls
@@ -57,11 +58,16 @@ def test_a_card_follows_every_change_at_once(cast: Cast, client: Client) -> None
     dearer = pricing.Component(meter="output_tokens", included=0, amount=7 * DOLLAR, per=1_000_000)
     pricing.revise_plan(listing.plans.get(), by=cast.owner, components=[dearer])
     listing.summary = "Talks a lot."
+    listing.licence = "mit"
     listing.save()
+    Figures.objects.update(calls=12_345, ttft_ms=77)
     page = client.get("/").content.decode()
     assert "$7.00" in page
     assert "$0.05" not in page
     assert "Talks a lot." in page
+    assert "</svg>mit</span>" in page
+    assert "</svg>12.3K</span>" in page
+    assert "</svg>77 ms</span>" in page
 
     assert "</svg>文本生成</span>" in client.get("/", headers={"Accept-Language": "zh-hans"}).content.decode()
     assert "</svg>Text generation</span>" in client.get("/").content.decode()
