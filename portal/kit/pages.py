@@ -6,7 +6,7 @@ from typing import Any
 import redis
 from django.core.exceptions import BadRequest
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.utils.deprecation import MiddlewareMixin
@@ -42,6 +42,11 @@ class ErrorPagesMiddleware(MiddlewareMixin):
         if not isinstance(error, PortalError):
             return None
         return render(request, "errors/refusal.html", {"error": error}, status=error.status)
+
+
+def answer_nowhere(request: HttpRequest, **_: str) -> HttpResponse:
+    """For an address of a library that leads nowhere here."""
+    raise Http404
 
 
 def answer_failure(request: HttpRequest) -> HttpResponse:
