@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from inference.engines.base import BatchRequest, RequestRefused
-from inference.engines.batch.images import Preprocessing, decode, to_pixels
+from inference.engines.batch.images import decode, to_pixels
+from inference.engines.batch.preprocessing import Preprocessing
 from inference.engines.batch.runner import (
     Item,
     Meter,

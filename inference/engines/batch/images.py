@@ -1,127 +1,116 @@
-"""From encoded images to pixel tensors, as a preprocessor_config.json describes it."""
+"""From encoded images to pixel tensors."""
 
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from math import ceil
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from inference.engines.base import RequestRefused, UnloadableVersion
+from inference.engines.base import RequestRefused
+from inference.engines.batch.preprocessing import Preprocessing, Size
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF")
 MAX_BYTES = 20 * 2**20
 MAX_PIXELS = 2**24
-MAX_SIDE = 2048
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preprocessing:
-    """Steps in their order; a step that is None is left out. Sizes are (height, width)."""
-
-    channels: int
-    resize: Size | None
-    resample: Image.Resampling
-    crop: Size | None
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+ORIENTATION = 0x0112
+# How a camera was held, as EXIF numbers it; any other value leaves the picture as it lies.
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIXTEEN_BITS = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+# Wider numbers say nothing of where white lies, so that they cannot be brought to eight bits.
+UNSCALED = frozenset({"I", "F"})
 
 
 def decode(data: bytes) -> Image.Image:
-    """The first frame, upright. Raises `RequestRefused` for what is broken, too large or another format."""
+    """The first frame, upright, of eight bits a channel.
+
+    Raises `RequestRefused` for what is broken, too large or another format.
+    """
     if len(data) > MAX_BYTES:
         raise RequestRefused(f"the image has {len(data)} bytes, at most {MAX_BYTES} are taken.")
     try:
         with warnings.catch_warnings():
-            # Our own limit below is stricter than the size that Pillow warns about.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # Our own limit below is stricter than the size that Pillow warns about; odd EXIF it skips.
+            warnings.simplefilter("ignore")
             image = Image.open(BytesIO(data), formats=FORMATS)
-        # Only the header is read so far, so a bomb is still folded up.
-        if image.width * image.height > MAX_PIXELS:
-            raise RequestRefused(f"the image is {image.width} x {image.height}, over {MAX_PIXELS} pixels.")
-        image.load()
-        return ImageOps.exif_transpose(image)
+            # Only the header is read so far, so a bomb is still folded up.
+            if image.width * image.height > MAX_PIXELS:
+                raise RequestRefused(
+                    f"the image is {image.width} x {image.height}, over {MAX_PIXELS} pixels."
+                )
+            image.load()
+            return _to_eight_bits(_turn_upright(image))
     except Image.DecompressionBombError as error:
         raise RequestRefused(f"the image has over {MAX_PIXELS} pixels.") from error
-    except (OSError, ValueError, SyntaxError, IndexError, EOFError) as error:
+    except (RequestRefused, MemoryError):
+        raise
+    except Exception as error:  # a decoder raises whatever a stranger's bytes lead it to
         raise RequestRefused(f"this is no readable {', '.join(FORMATS)} image.") from error
 
 
-def to_pixels(image: Image.Image, steps: Preprocessing) -> torch.Tensor:
-    """Float32 [channels, height, width]: resized, cropped about the centre, scaled and normalised."""
-    image = image.convert("L" if steps.channels == 1 else "RGB")
-    if steps.resize is not None:
-        height, width = steps.resize
-        image = image.resize((width, height), resample=steps.resample)
-    if steps.crop is not None:
-        image = _crop(image, steps.crop)
-    pixels = torch.from_numpy(np.array(image, dtype=np.float32))
-    pixels = pixels.reshape(image.height, image.width, steps.channels).permute(2, 0, 1) * steps.scale
-    mean, std = torch.tensor(steps.mean).view(-1, 1, 1), torch.tensor(steps.std).view(-1, 1, 1)
-    return ((pixels - mean) / std).contiguous()
-
-
-def _crop(image: Image.Image, size: Size) -> Image.Image:
-    height, width = size
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def read_preprocessing(config: Mapping[str, Any], *, channels: int, image_size: Size) -> Preprocessing:
-    """The steps in `config`, which must end at `image_size` (height, width), what the model takes.
-
-    Missing keys mean what they mean to transformers' image processors of ViT. Raises `UnloadableVersion`.
-    """
-    resize = _read_size(config.get("size", 224)) if config.get("do_resize", True) else None
-    crop = _read_size(config.get("crop_size", 224)) if config.get("do_center_crop", False) else None
-    if (crop or resize) != image_size:
-        raise UnloadableVersion(
-            f"preprocessor_config.json ends at {crop or resize}, the model takes {image_size}."
-        )
-    normalize = config.get("do_normalize", True)
-    return Preprocessing(
-        channels=channels,
-        resize=resize,
-        resample=_read_resample(config.get("resample", Image.Resampling.BILINEAR)),
-        crop=crop,
-        scale=_read_number("rescale_factor", config.get("rescale_factor", 1 / 255))
-        if config.get("do_rescale", True)
-        else 1.0,
-        mean=_read_numbers("image_mean", config.get("image_mean", 0.5), channels) if normalize else (0.0,),
-        std=_read_numbers("image_std", config.get("image_std", 0.5), channels) if normalize else (1.0,),
-    )
-
-
-def _read_size(value: Any) -> Size:
-    height, width = (
-        (value.get("height"), value.get("width")) if isinstance(value, Mapping) else (value, value)
-    )
-    if type(height) is not int or type(width) is not int or not 1 <= height <= MAX_SIDE >= width >= 1:
-        raise UnloadableVersion(f"preprocessor_config.json: size {value!r} is not a height and a width.")
-    return height, width
-
-
-def _read_resample(value: Any) -> Image.Resampling:
+def _turn_upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. EXIF that cannot be read says nothing."""
     try:
-        return Image.Resampling(value)
-    except ValueError as error:
-        raise UnloadableVersion(f"preprocessor_config.json: unknown resample {value!r}.") from error
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception:  # broken in ways that only EXIF can be; the picture itself is sound
+        return image
+    turn = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
 
 
-def _read_number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
-        raise UnloadableVersion(f"preprocessor_config.json: {name} must be a number.")
-    return float(value)
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Pillow's own conversion would clip everything above 255 to white."""
+    if image.mode in SIXTEEN_BITS:
+        return Image.fromarray((np.asarray(image).astype(np.uint32) * 255 + 32_767) // 65_535).convert("L")
+    if image.mode in UNSCALED:
+        raise RequestRefused(
+            f"the image has numbers of mode {image.mode}, of which none is white; save it with 8 or 16 bits."
+        )
+    return image
 
 
-def _read_numbers(name: str, value: Any, channels: int) -> tuple[float, ...]:
-    values = value if isinstance(value, Sequence) else [value] * channels
-    numbers = tuple(_read_number(name, each) for each in values)
-    if len(numbers) != channels or (name == "image_std" and 0.0 in numbers):
-        raise UnloadableVersion(f"preprocessor_config.json: {name} must be {channels} usable numbers.")
-    return numbers
+def to_pixels(image: Image.Image, steps: Preprocessing) -> torch.Tensor:
+    """Float32 [channels, height, width]: resized, cropped about the centre, scaled and normalised.
+
+    Raises `RequestRefused` for a picture so long that it would outgrow the limit on its way.
+    """
+    image = image.convert("L" if steps.channels == 1 else "RGB")
+    size = steps.resize if steps.shortest_edge is None else _keep_proportion(image, steps.shortest_edge)
+    if size is not None:
+        height, width = size
+        image = image.resize((width, height), resample=steps.resample)
+    values = np.array(image, dtype=np.float32).reshape(image.height, image.width, steps.channels)
+    pixels = torch.from_numpy(values).permute(2, 0, 1)
+    if steps.crop is not None:
+        pixels = _crop(pixels, steps.crop)
+    if steps.flip:
+        pixels = pixels.flip(0)
+    mean, std = torch.tensor(steps.mean).view(-1, 1, 1), torch.tensor(steps.std).view(-1, 1, 1)
+    return ((pixels * steps.scale - mean) / std).contiguous()
+
+
+def _keep_proportion(image: Image.Image, shortest: int) -> Size:
+    short, long = sorted(image.size)
+    longest = int(shortest * long / short)
+    if shortest * longest > MAX_PIXELS:
+        raise RequestRefused(f"the image is {image.width} x {image.height}: too long for its breadth.")
+    return (longest, shortest) if image.width <= image.height else (shortest, longest)
+
+
+def _crop(pixels: torch.Tensor, size: Size) -> torch.Tensor:
+    """The middle [channels, *size]; a smaller picture is framed in black."""
+    (height, width), (tall, wide) = size, pixels.shape[1:]
+    top, left = ceil(max(height - tall, 0) / 2), ceil(max(width - wide, 0) / 2)
+    framed = torch.zeros(pixels.shape[0], max(height, tall), max(width, wide))
+    framed[:, top : top + tall, left : left + wide] = pixels
+    top, left = (tall - height) // 2 + top, (wide - width) // 2 + left
+    return framed[:, max(top, 0) : max(top, 0) + height, max(left, 0) : max(left, 0) + width]

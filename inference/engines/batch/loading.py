@@ -16,8 +16,8 @@ from inference.engines.base import Manifest, UnloadableVersion
 from inference.engines.batch.classification import ImageClassifier, Labels, TextClassifier, choose_activation
 from inference.engines.batch.convnet import MODEL_TYPE, ConvNetConfig, MercatoConvNet, read_labels
 from inference.engines.batch.embedding import Embedder
-from inference.engines.batch.images import read_preprocessing
 from inference.engines.batch.pooling import read_pooling
+from inference.engines.batch.preprocessing import read_preprocessing
 from inference.engines.batch.runner import Runner, TextLimits
 from inference.engines.checkpoint import find_weights, load_state, read_json
 from inference.engines.configuration import rebuild_config

@@ -3,18 +3,23 @@
 import json
 import struct
 import zlib
+from base64 import b64encode
+from importlib import import_module
 from io import BytesIO
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors.torch import save_file
+from transformers.image_utils import load_image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from inference.engines.base import RequestRefused, UnloadableVersion
+from inference.engines.batch import preprocessing
 from inference.engines.batch.convnet import ConvNetConfig, MercatoConvNet
-from inference.engines.batch.images import decode, read_preprocessing, to_pixels
+from inference.engines.batch.images import _to_eight_bits, decode, to_pixels
+from inference.engines.batch.preprocessing import read_preprocessing
 from tests.inference.engines.batch.models import edit_json, write_model
 
 TASK = "image-classification"
@@ -103,10 +108,134 @@ def test_preprocessing_equals_transformers(steps):
     torch.testing.assert_close(found, expected.float(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}},
+        {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.6},
+        {"image_processor_type": "ConvNextFeatureExtractor", "size": 32, "resample": 2},
+        {"image_processor_type": "DeiTImageProcessor", "size": 40, "crop_size": {"height": 32, "width": 32}},
+        {"feature_extractor_type": "CLIPFeatureExtractor", "size": 24, "crop_size": 32},
+        {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 41}, "crop_size": 32},
+        {
+            "image_processor_type": "MobileViTImageProcessor",
+            "size": 36,
+            "crop_size": 32,
+            "do_normalize": True,
+        },
+        {
+            "image_processor_type": "MobileViTImageProcessor",
+            "size": 36,
+            "crop_size": 32,
+            "do_flip_channel_order": False,
+        },
+        {"image_processor_type": "BeitImageProcessor", "size": 32, "do_center_crop": False},
+        {"image_processor_type": "SiglipImageProcessorFast", "size": [32, 32]},
+        {"size": 32, "do_normalize": None, "do_rescale": None},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("size", [(50, 40), (40, 51), (7, 5), (33, 33)], ids=str)
+def test_every_processor_prepares_as_its_class_in_transformers(steps, size):
+    family = preprocessing.processor_of(steps)
+    module = import_module(
+        f"transformers.models.{preprocessing.PROCESSORS[family]}.image_processing_pil_{family.lower()}"
+    )
+    settings = {key: value for key, value in steps.items() if not key.endswith("_type")}
+    own = getattr(module, f"{family}ImageProcessorPil")(**settings)
+    expected = own(picture(*size), return_tensors="pt")["pixel_values"][0]
+    found = to_pixels(picture(*size), read_preprocessing(steps, channels=3, image_size=(32, 32)))
+    torch.testing.assert_close(found, torch.as_tensor(expected).float(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_thread_of_a_picture_does_not_outgrow_the_limit():
+    steps = read_preprocessing(
+        {"image_processor_type": "CLIPImageProcessor", "size": 224, "crop_size": 32},
+        channels=3,
+        image_size=(32, 32),
+    )
+    with pytest.raises(RequestRefused, match="too long"):
+        to_pixels(Image.new("RGB", (1, 2_000_000)), steps)
+
+
 def test_a_photograph_is_turned_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
     assert decode(encode(picture(50, 40), "JPEG", exif=exif)).size == (40, 50)
+
+
+def tagged(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """A JPEG of 50 x 40 with an EXIF block of these entries: tag, type, count, four bytes."""
+    block = b"".join(struct.pack("<HHI", *entry[:3]) + entry[3] for entry in sorted(entries))
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + block + b"\0\0\0\0"
+    plain = encode(picture(), "JPEG", quality=95)
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+
+
+TURNED = (0x0112, 3, 1, struct.pack("<HH", 6, 0))
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"),
+    [
+        ([TURNED, (0x0100, 2, 4, b"abc\0")], (40, 50)),
+        ([TURNED, (0x0100, 7, 4, b"abcd")], (40, 50)),
+        ([TURNED, (0x011A, 2, 4, b"72\0\0")], (40, 50)),
+        ([TURNED, (0x0128, 11, 1, struct.pack("<f", 2.5))], (40, 50)),
+        ([TURNED, (0x0111, 2, 4, b"abc\0")], (40, 50)),
+        ([TURNED, (0x0213, 2, 2, b"1\0\0\0")], (40, 50)),
+        ([TURNED, (0x8769, 4, 1, struct.pack("<I", 0x7FFFFFFF))], (40, 50)),
+        ([(0x0112, 1, 1, b"\x06\0\0\0")], (50, 40)),
+        ([(0x0112, 2, 2, b"6\0\0\0")], (50, 40)),
+        ([(0x0112, 3, 1, struct.pack("<HH", 99, 0))], (50, 40)),
+        ([(0x0112, 5, 1, struct.pack("<I", 8))], (50, 40)),
+        ([(0x0112, 3, 2, struct.pack("<HH", 6, 6))], (40, 50)),
+    ],
+    ids=str,
+)
+def test_odd_exif_values_spoil_no_sound_picture(entries, size):
+    assert decode(tagged(*entries)).size == size
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_as_pillow_turns_it(orientation):
+    data = tagged((0x0112, 3, 1, struct.pack("<HH", orientation, 0)))
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(data)))
+    assert np.array_equal(np.array(decode(data)), np.array(expected))
+
+
+def test_sixteen_bits_become_eight_without_turning_white():
+    grey = np.linspace(0, 65_535, 48 * 32).astype(np.uint16).reshape(32, 48)
+    data = encode(Image.fromarray(grey))
+    assert Image.open(BytesIO(data)).mode.startswith("I;16")
+    found = np.array(decode(data).convert("RGB"))[..., 0]
+    assert np.array_equal(found, np.round(grey / 257).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_numbers_without_a_white_are_refused_by_their_mode(mode):
+    with pytest.raises(RequestRefused, match=f"mode {mode}"):
+        _to_eight_bits(Image.new(mode, (4, 4)))
+
+
+MODES = {
+    "1": ("PNG", {}),
+    "L": ("PNG", {}),
+    "LA": ("PNG", {}),
+    "P": ("PNG", {"transparency": 3}),
+    "RGB": ("PNG", {}),
+    "RGBA": ("WEBP", {"lossless": True}),
+    "CMYK": ("JPEG", {"quality": 95}),
+    "YCbCr": ("JPEG", {"quality": 95}),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_every_mode_are_seen_as_transformers_sees_them(mode):
+    form, options = MODES[mode]
+    data = encode(picture(51, 37).convert(mode), form, **options)
+    expected = load_image(f"data:image/any;base64,{b64encode(data).decode()}")
+    assert np.array_equal(np.array(decode(data).convert("RGB")), np.array(expected))
 
 
 def test_of_an_animation_the_first_frame_counts():
@@ -162,6 +291,13 @@ def test_a_refused_image_names_its_place_and_leaves_others_alone(load, vit):
         {"size": {"height": 32, "width": 32}, "image_std": [0, 1, 1]},
         {"size": {"height": 32, "width": 32}, "resample": 99},
         {"size": {"height": 32, "width": 32}, "rescale_factor": "a"},
+        {"size": {"height": 32, "width": 32}, "do_flip_channel_order": True},
+        {"size": 32, "image_mean": None},
+        {"size": None},
+        {"size": 32, "resample": None},
+        {"size": 32, "image_processor_type": "MysteryImageProcessor"},
+        {"size": {"shortest_edge": 32}, "image_processor_type": "ConvNextImageProcessor", "crop_pct": 0},
+        {"size": {"shortest_edge": 32, "longest_edge": 64}, "do_center_crop": True, "crop_size": 32},
     ],
 )
 def test_steps_that_do_not_fit_the_model_are_refused(steps):
