@@ -110,7 +110,7 @@ def copy_row(event: Event) -> str:
         f"{_rated_json(event.rated)}\t{event.charge}\t{known.currency}\t{_optional(extra.get('ttft_ms'))}\t"
         f"{_optional(extra.get('latency_ms'))}\t{_escape(extra.get('worker', ''))}\t"
         f"{_escape(extra.get('finish_reason', ''))}\t{known.demo}\t"
-        f"{bool(extra.get('estimated'))}\t{event.day}\n"
+        f"{bool(extra.get('estimated'))}\t{_escape(extra.get('reason', ''))}\t{event.day}\n"
     )
 
 
@@ -133,7 +133,7 @@ COLUMNS = (
     "id", "finished_at", "organisation_id", "provider_id", "subscription_id", "listing_id", "version_id",
     "plan_version_id", "period_id", "lease_id", "api_key_id", "endpoint", "streamed", "outcome", *METERS,
     "rated", "charge", "currency", "ttft_ms", "latency_ms", "worker", "finish_reason", "demo",
-    "estimated",
+    "estimated", "reason",
 )  # fmt: skip
 
 

@@ -85,11 +85,14 @@ class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
     version = serializers.IntegerField(source="version.number")
     key_id = serializers.UUIDField(source="api_key_id", allow_null=True)
     charge = serializers.SerializerMethodField()
+    reason = serializers.CharField(
+        source="why", allow_null=True, help_text="Why there was no whole answer; null where there was one."
+    )
 
     class Meta:
         model = UsageEvent
         fields: ClassVar[list[str]] = [
-            "id", "finished_at", "model", "version", "key_id", "endpoint", "streamed", "outcome", "finish_reason",
+            "id", "finished_at", "model", "version", "key_id", "endpoint", "streamed", "outcome", "finish_reason", "reason",
             "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms", "ttft_ms", "latency_ms",
             "charge", "worker", "demo", "estimated",
         ]  # fmt: skip

@@ -18,7 +18,7 @@ FinishedAs = Literal["succeeded", "cancelled", "failed"]
 
 class FinishFacts(TypedDict, total=False):
     """What only the end of a call tells. Times in milliseconds from admission. `estimated` quantities were
-    counted by us, because a provider's server did not report them.
+    counted by us, because a provider's server did not report them. `reason` is a `billing.reasons.Reason`.
     """
 
     ttft_ms: int | None
@@ -26,6 +26,7 @@ class FinishFacts(TypedDict, total=False):
     worker: str
     finish_reason: str
     estimated: bool
+    reason: str
 
 
 def finish(

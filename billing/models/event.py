@@ -4,7 +4,9 @@ from uuid import UUID
 
 from django.db import models
 
+from billing import reasons
 from billing.models.period import BillingPeriod
+from billing.reasons import Reason
 from marketplace.models import Listing, PlanVersion, Subscription, Version
 from portal.accounts.models import ApiKey, Organisation
 from portal.kit import ids
@@ -24,7 +26,8 @@ class UsageEvent(models.Model):
 
     Meters hold what was counted. `rated` holds what was priced, `{meter: [position, units, charge]}`: the
     period's cumulative units before this call, its own units, and their charge in micro-minor units.
-    `estimated` units were counted by us, as the provider's server did not report them.
+    `estimated` units were counted by us, as the provider's server did not report them. `reason` is a `Reason` of a
+    call without a whole answer, where its finish reason does not say it; `why` reads both.
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -56,6 +59,7 @@ class UsageEvent(models.Model):
     finish_reason = models.CharField(max_length=32)
     demo = models.BooleanField()
     estimated = models.BooleanField(default=False)
+    reason = models.CharField(max_length=32, default="")
 
     class Meta:
         managed = False
@@ -68,3 +72,8 @@ class UsageEvent(models.Model):
     def public_id(self) -> str:
         """`req_...`, as the caller saw it."""
         return ids.public("req", UUID(str(self.id)))
+
+    @property
+    def why(self) -> Reason | None:
+        """Why there was no whole answer; None where there was one."""
+        return reasons.of(self.outcome, self.finish_reason, self.reason)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from billing.credit import settlement
+from billing.reasons import Reason
 from inference.gateway import control
 from inference.gateway.call import Call
 from inference.gateway.errors import CallError, ServiceUnavailable
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
 LOOKS_ALLOWED = 8
 
 
-async def give_up(process: "GatewayProcess", call: Call, failure: CallError) -> None:
+async def give_up(process: "GatewayProcess", call: Call, failure: CallError, *, why: Reason) -> None:
     """End a call that failed on our side: nothing is charged, its hold and slot are released.
 
     Whoever finishes first counts. If that was the worker, its final is in the reply stream already, and
     the call ends with that instead.
     """
-    if await _finish(process, call, outcome="failed"):
+    if await _finish(process, call, outcome="failed", why=why):
         process.relay.calls.pop(call.hex, None)
         call.fail(failure)
     elif not call.is_over:
@@ -33,9 +34,9 @@ async def give_up(process: "GatewayProcess", call: Call, failure: CallError) -> 
             call.fail(failure)
 
 
-async def stop(process: "GatewayProcess", call: Call, failure: CallError) -> None:
+async def stop(process: "GatewayProcess", call: Call, failure: CallError, *, why: Reason) -> None:
     """Give up a call that runs, and its run too. In this order: a run stopped first would be charged."""
-    await give_up(process, call, failure)
+    await give_up(process, call, failure, why=why)
     if call.is_over and call.worker is not None:
         await control.ask_to_stop(process.redis, call.hex, worker=call.worker)
 
@@ -45,7 +46,7 @@ async def turn_away(process: "GatewayProcess", call: Call) -> None:
     a flood what is only begun piles up.
     """
     process.relay.calls.pop(call.hex, None)
-    await _finish(process, call, outcome="failed", reason="refused")
+    await _finish(process, call, outcome="failed", reason="refused", why=Reason.QUEUE_FULL)
 
 
 def refuse(process: "GatewayProcess", call: Call) -> None:
@@ -57,7 +58,7 @@ def refuse(process: "GatewayProcess", call: Call) -> None:
 async def _release(process: "GatewayProcess", call: Call) -> None:
     is_unbegun = await process.dispatcher.withdraw(call)
     # In the words of the record it says nothing of the version: that was never asked.
-    await _finish(process, call, outcome="failed", reason="refused")
+    await _finish(process, call, outcome="failed", reason="refused", why=Reason.INTERRUPTED)
     if not is_unbegun:
         # Which worker has begun it is not known, and the others ignore this.
         for worker in process.roster.ids():
@@ -109,14 +110,14 @@ async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: st
 
 
 async def _finish(
-    process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"], reason: str = ""
-) -> bool:
+    process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"], reason: str = "", why: str = "",
+) -> bool:  # fmt: skip
     """Whether it was this that ended the call. The record's finish reason is `reason`, else the outcome."""
     answer = await settlement.finish(
         process.commands, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
         facts_extra={
             "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "",
-            "finish_reason": reason or outcome,
+            "finish_reason": reason or outcome, "reason": why,
         },
     )  # fmt: skip
     return bytes(answer[1]) != b"gone"

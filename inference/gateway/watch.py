@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from billing.credit import settlement
+from billing.reasons import Reason
 from inference.gateway import ending, standing
 from inference.gateway.call import Call
 from inference.gateway.errors import Interrupted, RunFailed, ServiceUnavailable, WorkerLost
@@ -64,11 +65,10 @@ class Watch:
         calls = list(process.relay.calls.values())
         for call in calls:
             if call.worker is not None and not process.roster.is_alive(call.worker):
-                await ending.give_up(process, call, WorkerLost(retry_after=1))
+                await ending.give_up(process, call, WorkerLost(retry_after=1), why=Reason.WORKER_LOST)
             elif call.hold_lost:
-                await ending.give_up(
-                    process, call, Interrupted(reason="The call was interrupted.", retry_after=1)
-                )
+                failure = Interrupted(reason="The call was interrupted.", retry_after=1)
+                await ending.give_up(process, call, failure, why=Reason.INTERRUPTED)
             elif (call.gone or call.revocation) and not call.stop_asked:
                 # Redis was away when it should have been stopped, or its worker has only just been named.
                 await ending.abandon(process, call)
@@ -109,7 +109,8 @@ class Watch:
         for call in waiting:
             if call.version in failed:
                 reason = f"The model could not be loaded: {failed[call.version].decode(errors='replace')}"
-                await self._give_up_unbegun(call, ServiceUnavailable(reason=reason, retry_after=30))
+                failure = ServiceUnavailable(reason=reason, retry_after=30)
+                await self._give_up_unbegun(call, failure, why=Reason.LOAD_FAILED)
 
     async def _end_overdue(self, calls: list[Call]) -> None:
         hopeless = self._is_hopeless()
@@ -117,18 +118,20 @@ class Watch:
             if call.worker is not None:
                 if call.age > RUN_SECONDS:
                     failure = RunFailed(reason=f"The run was stopped after {RUN_SECONDS:.0f} s.")
-                    await ending.stop(self._process, call, failure)
+                    await ending.stop(self._process, call, failure, why=Reason.RUN_TOO_LONG)
             elif hopeless and call.age > HOPELESS_SECONDS:
                 reason = "No worker is alive that could run this model. Please try again later."
-                await self._give_up_unbegun(call, ServiceUnavailable(reason=reason, retry_after=10))
+                unavailable = ServiceUnavailable(reason=reason, retry_after=10)
+                await self._give_up_unbegun(call, unavailable, why=Reason.NO_WORKER)
             elif call.age > BEGIN_SECONDS:
                 reason = f"The model did not become free within {BEGIN_SECONDS:.0f} s."
-                await self._give_up_unbegun(call, ServiceUnavailable(reason=reason, retry_after=10))
+                unavailable = ServiceUnavailable(reason=reason, retry_after=10)
+                await self._give_up_unbegun(call, unavailable, why=Reason.NOT_BEGUN)
 
-    async def _give_up_unbegun(self, call: Call, failure: ServiceUnavailable) -> None:
+    async def _give_up_unbegun(self, call: Call, failure: ServiceUnavailable, *, why: Reason) -> None:
         # If a worker has begun it in this very moment, the call goes on.
         if await self._process.dispatcher.withdraw(call):
-            await ending.give_up(self._process, call, failure)
+            await ending.give_up(self._process, call, failure, why=why)
 
     async def _see_to_leases(self, calls: list[Call]) -> None:
         if calls and self._is_due("renew", HOLD_RENEW_SECONDS):

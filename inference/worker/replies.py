@@ -19,6 +19,7 @@ import redis
 from redis.exceptions import NoScriptError
 
 from billing.credit import scripting, settlement
+from billing.reasons import Reason
 from inference import protocol
 from inference.engines.base import Chunk
 from inference.worker.calls import Call, Calls
@@ -40,12 +41,13 @@ OUTCOMES: Mapping[str, settlement.FinishedAs] = {"error": "failed", "cancelled":
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A chunk on its way, numbered when it was emitted; `refused` as in `protocol.Final`."""
+    """A chunk on its way, numbered when it was emitted; `refused` as in `protocol.Final`, `why` of one that fails."""
 
     call: Call
     index: int
     chunk: Chunk
     refused: bool = False
+    why: str = ""
 
 
 class VersionSink:
@@ -112,9 +114,9 @@ class Replies:
         if any(written.chunk.finish_reason for written in step):
             self.on_finished()
 
-    def fail(self, call: Call, error: str, *, refused: bool = False) -> None:
+    def fail(self, call: Call, error: str, *, refused: bool = False, why: str = "") -> None:
         """End a call that its engine never took, or lost, with words for the caller. It costs nothing."""
-        self.hand_over([Written(call, call.chunks, Chunk(finish_reason="error", error=error), refused)])
+        self.hand_over([Written(call, call.chunks, Chunk(finish_reason="error", error=error), refused, why)])
 
     def _write_all(self) -> None:
         running = True
@@ -160,7 +162,7 @@ class Replies:
         for call in {item.call.id: item.call for item in written}.values():
             failed = Chunk(finish_reason="error", error="The answer could not be delivered.")
             try:
-                self._write([Written(call, call.chunks, failed)])
+                self._write([Written(call, call.chunks, failed, why=Reason.UNDELIVERED)])
             except Exception:
                 log.exception("request %s could not be failed either", call.id)
             self._calls.end(call.id)
@@ -192,7 +194,7 @@ class Replies:
         if item.chunk.finish_reason != "error":
             # What Redis will never record must not be charged, nor its caller be left waiting.
             failed = Chunk(finish_reason="error", error="The usage could not be recorded.")
-            failing = Written(item.call, item.index, failed)
+            failing = Written(item.call, item.index, failed, why=Reason.UNDELIVERED)
             self._check(failing, self._finish_now(failing))
 
     def _finish_now(self, item: Written) -> object:
@@ -217,6 +219,7 @@ class Replies:
                 **call.timings(), "worker": self._worker_id,
                 # A version is not to be blamed for what its callers send.
                 "finish_reason": "refused" if item.refused else final.finish_reason,
+                **({"reason": item.why} if item.why else {}),
             },
         )  # fmt: skip
         return answer

@@ -7,6 +7,7 @@ from typing import Any
 import redis
 from celery import Celery
 
+from billing.reasons import Reason
 from inference import protocol
 from inference.engines.base import Manifest
 from inference.worker import loading
@@ -79,4 +80,4 @@ class Residency:
             while message := channel.basic_get(protocol.queue_name(version), no_ack=True):
                 (request, *_), _, _ = message.decode()
                 token = str(message.headers.get("id"))
-                self._runner.abandon(version, request, error=reason, token=token)
+                self._runner.abandon(version, request, error=reason, why=Reason.LOAD_FAILED, token=token)

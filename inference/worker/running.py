@@ -14,6 +14,7 @@ from celery import Celery
 from redis.exceptions import NoScriptError
 
 from billing.credit import scripting, settlement
+from billing.reasons import Reason
 from inference import protocol
 from inference.engines.base import (
     BatchRequest,
@@ -86,18 +87,19 @@ class Runner:
             self._host.release(version, token)
             self._replies.on_finished()
 
-    def abandon(self, version: str, request: str, *, error: str, token: str) -> None:
+    def abandon(self, version: str, request: str, *, error: str, why: Reason, token: str) -> None:
         """Finish the version's next call as failed: no engine will run it."""
         turn = turns.take_next(self._client, version, request=request, token=token)
         if turn is None:
             return
         call = Call(id=turn[0], version=version, reply=turn[1].reply)
         if self._begin(call):
-            self._replies.fail(call, error)
+            self._replies.fail(call, error, why=why)
 
     def _send_on(self, version: str, request: str, *, attempt: int, token: str) -> None:
         if attempt:
-            self.abandon(version, request, error=str(ReplicaGone()), token=token)
+            gone = str(ReplicaGone())
+            self.abandon(version, request, error=gone, why=Reason.WORKER_STOPPING, token=token)
             return
         self._client.zadd(protocol.WANTED, {version: int(time.time() * 1000)})
         self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(version))
@@ -110,7 +112,9 @@ class Runner:
             assert replica.engine is not None
             replica.engine.submit(build_request(request, payload))
         except RequestRefused as refusal:
-            self._replies.fail(call, str(refusal), refused=not isinstance(refusal, EngineClosing))
+            closing = isinstance(refusal, EngineClosing)
+            why = Reason.WORKER_STOPPING if closing else Reason.REFUSED
+            self._replies.fail(call, str(refusal), refused=not closing, why=why)
         except Exception:
             log.exception("request %s could not be started", request)
             self._replies.fail(call, "The request could not be started.")
@@ -128,7 +132,9 @@ class Runner:
         except (redis.ConnectionError, redis.TimeoutError):
             # It may be taken all the same, and then its caller waits for this worker.
             log.warning("request %s fails, as Redis was lost when it began", call.id)
-            self._replies.fail(call, "The worker lost its connections as the call began.")
+            self._replies.fail(
+                call, "The worker lost its connections as the call began.", why=Reason.WORKER_LOST
+            )
             return False
         except BaseException:
             self._calls.end(call.id)

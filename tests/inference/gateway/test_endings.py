@@ -116,6 +116,7 @@ def test_a_dead_worker_fails_its_calls_soon_and_free_of_charge(
     assert time.monotonic() - started < protocol.WORKER_LEASE_SECONDS + 2
     (event,) = usage_events()
     assert (event[b"o"], int(event[b"c"])) == (b"failed", 0)
+    assert msgpack.unpackb(event[b"x"])["reason"] == "worker_lost"
     assert holds() == 0
     worker(tiny, pieces=["back"])
     await_that(lambda: redis.client().exists(protocol.WORKERS))
@@ -290,6 +291,7 @@ def test_an_overlong_queue_refuses_with_retry_after(
     (event,) = usage_events()
     # Not "failed": the model was never asked, and its page must not call it degraded.
     assert (event[b"o"], int(event[b"c"])) == (b"failed", 0)
+    assert msgpack.unpackb(event[b"x"])["reason"] == "queue_full"
     assert msgpack.unpackb(event[b"x"])["finish_reason"] == "refused"
     first.close()
 
