@@ -79,11 +79,10 @@ def serving(world: World) -> Iterator[str]:
     collect = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity=0"]
     subprocess.run(collect, cwd=ROOT, env=environment, check=True)
     port = free_port()
-    command = [
-        sys.executable, "-m", "uvicorn", "portal.asgi:application", f"--port={port}", "--no-access-log", "--log-level=warning",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "portal.server"]
     url = f"http://127.0.0.1:{port}"
-    with running(command, core=0, environment=world.environment, ready=f"{url}/healthz"):
+    own = {"PORT": str(port), "LOG_LEVEL": "WARNING"}
+    with running(command, core=0, environment={**world.environment, **own}, ready=f"{url}/healthz"):
         yield url
 
 

@@ -66,12 +66,10 @@ def shop(directory: Path | None = None, *, upstream: str = "") -> Iterator[Shop]
 def web(shop: Shop, *, core: int | str, processes: int = 1, with_worker: bool = True) -> Iterator[Target]:
     """Web processes on one core (or several, as "0,1"), once a worker is there; the target's URL is the site's."""
     port = free_port()
-    command = [
-        sys.executable, "-m", "uvicorn", "portal.asgi:application", f"--port={port}", "--no-access-log",
-        "--log-level=warning", f"--workers={processes}", "--timeout-keep-alive=75",
-    ]  # fmt: skip
+    command = [sys.executable, "-m", "portal.server"]
+    own = {"PORT": str(port), "WEB_PROCESSES": str(processes), "LOG_LEVEL": "WARNING"}
     url = f"http://127.0.0.1:{port}"
-    with running(command, core=core, environment=shop.environment, ready=f"{url}/readyz") as pid:
+    with running(command, core=core, environment=shop.environment | own, ready=f"{url}/readyz") as pid:
         if with_worker:
             _await_worker(url)
         yield Target(url, shop.headers, pid)

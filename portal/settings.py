@@ -6,7 +6,7 @@ from typing import Any
 
 from django.templatetags.static import static
 
-from portal.kit import environment, outbound
+from portal.kit import environment, outbound, site
 from portal.kit.environment import flag, listed, number
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -20,8 +20,8 @@ REDIS_URL = environment.redis_url()
 
 def read_secret_key() -> str:
     """SECRET_KEY, or one made once and kept in the home with the other state."""
-    if os.environ.get("SECRET_KEY"):
-        return os.environ["SECRET_KEY"]
+    if key := site.secret_key():
+        return key
     kept = HOME / "secret_key"
     if not kept.exists():
         from portal.kit.secrets import write_new_secret
@@ -46,8 +46,8 @@ def read_encryption_keys() -> list[str]:
 
 
 ENCRYPTION_KEYS = read_encryption_keys()
-ALLOWED_HOSTS = listed("ALLOWED_HOSTS", default="127.0.0.1,localhost,[::1]")
-PUBLIC_URL = os.environ.get("PUBLIC_URL", f"http://127.0.0.1:{PORT}").rstrip("/")
+ALLOWED_HOSTS = site.allowed_hosts()
+PUBLIC_URL = site.public_url()
 SECURE = PUBLIC_URL.startswith("https://")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
 
@@ -137,7 +137,7 @@ ACCOUNT_ADAPTER = "portal.accounts.adapter.AccountAdapter"
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
-ACCOUNT_EMAIL_VERIFICATION = os.environ.get("EMAIL_VERIFICATION", "optional")
+ACCOUNT_EMAIL_VERIFICATION = site.email_verification()
 ACCOUNT_LOGOUT_ON_GET = False
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
@@ -145,7 +145,7 @@ MAIL = environment.mail()
 EMAIL_BACKEND, EMAIL_HOST, EMAIL_PORT = MAIL.backend, MAIL.host, MAIL.port
 EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL.user, MAIL.password
 EMAIL_USE_TLS, EMAIL_USE_SSL, EMAIL_TIMEOUT = MAIL.security == "tls", MAIL.security == "ssl", 15
-DEFAULT_FROM_EMAIL = os.environ.get("DEFAULT_FROM_EMAIL", "Mercato <no-reply@localhost>")
+DEFAULT_FROM_EMAIL = site.sender()
 
 # The web
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
@@ -225,7 +225,7 @@ UNFOLD = {
 }
 
 # Work
-CELERY_BROKER_URL = os.environ.get("CELERY_BROKER_URL", REDIS_URL)
+CELERY_BROKER_URL = site.broker_url()
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "jobs"
 CELERY_TASK_CREATE_MISSING_QUEUES = True
@@ -241,17 +241,17 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 OUTBOUND = outbound.read()
 
 # Money: the operator's share of gross, in basis points, and the currency in which plans are priced.
-COMMISSION_BASIS_POINTS = number("COMMISSION_BASIS_POINTS", default=1000)
-CURRENCY = os.environ.get("CURRENCY", "USD")
+COMMISSION_BASIS_POINTS = site.commission_basis_points()
+CURRENCY = site.currency()
 
 # Seconds that the demo world's language model may train.
-DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120)
+DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120, at_least=1)
 
 # Weights
-UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", default=50 * 2**30)
-ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", default=500 * 2**30)
+UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", at_least=1, default=50 * 2**30)
+ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", at_least=1, default=500 * 2**30)
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)
-WORKER_CACHE_BYTES = number("WORKER_CACHE_BYTES", default=50 * 2**30)
+WORKER_CACHE_BYTES = number("WORKER_CACHE_BYTES", at_least=1, default=50 * 2**30)
 WORKER_DRAIN_SECONDS = environment.drain_seconds()
 
 LOGGING = {
@@ -268,6 +268,6 @@ LOGGING = {
     "handlers": {
         "console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["not_readiness"]}
     },
-    "root": {"handlers": ["console"], "level": os.environ.get("LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": site.log_level()},
     "loggers": {"httpx": {"level": "WARNING"}, "httpx2": {"level": "WARNING"}},
 }

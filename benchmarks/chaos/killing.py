@@ -14,7 +14,7 @@ from tests.stack import Stack
 
 KINDS = ("web", "worker", "meter", "redis", "postgres")
 _WORDS = {
-    "web": ("uvicorn",), "worker": ("manage.py", "worker"), "meter": ("manage.py", "meter"),
+    "web": ("portal.server",), "worker": ("manage.py", "worker"), "meter": ("manage.py", "meter"),
     "redis": ("redis-server",), "postgres": ("postgres", "-D"),
 }  # fmt: skip
 BACK_SECONDS = 60.0

@@ -30,6 +30,16 @@ class HomeOfAnotherUser(EmbeddedServiceError):
         )
 
 
+class HomeUnusable(EmbeddedServiceError):
+    """The state directory cannot be made or written to."""
+
+    def __init__(self, path: Path, *, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"MERCATO_HOME must be a directory that can be written to; {path} cannot be used ({reason})."
+        )
+
+
 class NoUnprivilegedAccount(EmbeddedServiceError):
     """We are root, PostgreSQL refuses to run as root, and there is no one else to run it."""
 

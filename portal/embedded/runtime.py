@@ -12,7 +12,7 @@ from typing import IO
 
 import psutil
 
-from portal.embedded.errors import HomeInUse, HomeOfAnotherUser
+from portal.embedded.errors import HomeInUse, HomeOfAnotherUser, HomeUnusable
 from portal.embedded.locations import Home
 from portal.embedded.server import runs
 
@@ -87,7 +87,10 @@ def claim(home: Home, *, patience_s: float) -> Iterator[None]:
 
     Waits up to `patience_s` for an owner that says it is stopping.
     """
-    home.root.mkdir(parents=True, exist_ok=True)
+    try:
+        home.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeUnusable(home.root, reason=error.strerror or str(error)) from None
     with _open_lock(home.lock) as file:
         deadline = time.monotonic() + patience_s
         while not _try_lock(file.fileno()):
@@ -103,6 +106,8 @@ def _open_lock(path: Path) -> IO[str]:
         return path.open("a")
     except PermissionError:
         raise HomeOfAnotherUser(path) from None
+    except OSError as error:
+        raise HomeUnusable(path.parent, reason=error.strerror or str(error)) from None
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -61,6 +61,16 @@ def port(*, environment: Mapping[str, str] = os.environ) -> int:
     return int(value)
 
 
+def web_processes(*, environment: Mapping[str, str] = os.environ) -> int:
+    """WEB_PROCESSES: how many processes serve the site on this machine."""
+    return number("WEB_PROCESSES", default=1, at_least=1, environment=environment)
+
+
+def connections_per_address(*, environment: Mapping[str, str] = os.environ) -> int:
+    """CONNECTIONS_PER_ADDRESS: how many connections one address may have open to one web process."""
+    return number("CONNECTIONS_PER_ADDRESS", default=1000, at_least=1, environment=environment)
+
+
 def drain_seconds(*, environment: Mapping[str, str] = os.environ) -> int:
     """WORKER_DRAIN_SECONDS: how long a worker that is told to stop lets its calls run on."""
     return number("WORKER_DRAIN_SECONDS", default=120, environment=environment)

@@ -1,5 +1,9 @@
 """What is wrong with the environment, found out before anything starts."""
 
+import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,11 +12,19 @@ import redis
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from portal.embedded.locations import REPOSITORY
 from portal.kit import environment as env
-from portal.kit import outbound
 from portal.supervisor.processes import list_programs
 
 PATIENCE_S = 5
+_READ_SETTINGS = """
+import sys
+from portal.kit.environment import WrongSetting
+try:
+    import portal.settings
+except WrongSetting as error:
+    sys.exit(str(error))
+"""
 
 
 class CannotStart(Exception):
@@ -32,18 +44,51 @@ def check(environment: Mapping[str, str]) -> Checked:
     """Parse what `make up` reads, and reach the servers that are named. Raises CannotStart."""
     try:
         port = env.port(environment=environment)
+        check_host(environment.get("HOST", "127.0.0.1"))
         list_programs(environment)
         env.mail(environment=environment)
         env.redis_memory_bytes(environment=environment)
-        outbound.read(environment)
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:
             reach_database(environment)
         if redis_url:
             reach_redis(env.redis_url(environment=environment))
+        check_settings(environment)
     except env.WrongSetting as error:
         raise CannotStart(str(error)) from None
     return Checked(port=port, database_url=database_url or None, redis_url=redis_url or None)
+
+
+def check_host(host: str) -> None:
+    """Whether HOST is an address that a server of this machine can have."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except OSError:
+        raise env.WrongSetting("HOST", f"HOST must be an address of this machine, not {host!r}.") from None
+
+
+def check_settings(environment: Mapping[str, str]) -> None:
+    """Read Django's settings as every process will, so that none of them finds a wrong one first.
+
+    In a process of its own, since this one needs no Django, and with a home of its own, since settings make secrets.
+    """
+    stand_ins = {"DATABASE_URL": "postgresql://nobody@localhost/nothing", "REDIS_URL": "redis://localhost"}
+    with tempfile.TemporaryDirectory() as home:
+        asked = subprocess.run(
+            [sys.executable, "-c", _READ_SETTINGS],
+            cwd=REPOSITORY,
+            env={
+                **stand_ins,
+                **{name: value for name, value in environment.items() if value},
+                "MERCATO_HOME": home,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if asked.returncode:
+        raise CannotStart(asked.stderr.strip())
 
 
 def reach_database(environment: Mapping[str, str]) -> None:

@@ -4,7 +4,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from portal.kit.environment import drain_seconds, flag, number
+from portal.kit.environment import (
+    connections_per_address,
+    drain_seconds,
+    flag,
+    web_processes,
+)
 
 # What a worker needs once its calls have ended or been cut off: closing queues and engines, last answers.
 AFTER_DRAIN_S = 30
@@ -28,19 +33,10 @@ class Program:
 
 
 def list_programs(environment: Mapping[str, str]) -> list[Program]:
-    """All programs, in the order of starting. Reads HOST, PORT, WEB_PROCESSES, TRUST_PROXY,
-    WORKER_DRAIN_SECONDS and MERCATO_DEMO.
-    """
-    web = (
-        *(sys.executable, "-m", "uvicorn", "portal.asgi:application"),
-        *("--host", environment.get("HOST", "127.0.0.1"), "--port", environment.get("PORT", "8000")),
-        *("--workers", str(number("WEB_PROCESSES", default=1, at_least=1, environment=environment))),
-        *("--no-access-log", "--lifespan", "on", "--timeout-graceful-shutdown", "12"),
-        # Longer than clients keep theirs (httpx 5 s, nginx 60): whoever closes first never meets a request.
-        *("--timeout-keep-alive", "75"),
-        # Without a proxy of the operator's, no caller says by a header what address he has.
-        *(() if flag("TRUST_PROXY", default=False, environment=environment) else ("--no-proxy-headers",)),
-    )
+    """All programs, in the order of starting. Checks what they read from the environment first."""
+    web_processes(environment=environment)
+    connections_per_address(environment=environment)
+    web = (sys.executable, "-m", "portal.server")
     programs = [
         # Web first, so that workers still finish what was admitted; the meter after everyone that writes usage.
         Program("web", web, stop_rank=0, grace_s=15),

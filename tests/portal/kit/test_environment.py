@@ -4,10 +4,12 @@ import os
 import smtplib
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from portal.kit import environment as env
+from portal.kit import site
 from portal.supervisor.processes import list_programs
 
 CONSOLE = "django.core.mail.backends.console.EmailBackend"
@@ -111,7 +113,7 @@ def test_a_mail_url_that_is_none_is_refused_without_its_password(url: str) -> No
 
 def ask_settings(expression: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     """What an expression is in the settings of a process with this environment."""
-    own = {"DATABASE_URL": "postgresql://u@h/db", "REDIS_URL": "redis://h", "SECRET_KEY": "k" * 50}
+    own = {"DATABASE_URL": "postgresql://u@h/db", "REDIS_URL": "redis://h", "SECRET_KEY": "k3yz-" * 11}
     command = [sys.executable, "-c", f"from portal import settings as s; print({expression})"]
     return subprocess.run(
         command, env=os.environ | own | environment, capture_output=True, text=True, check=False
@@ -123,6 +125,57 @@ def test_django_is_told_of_the_mail_server() -> None:
     asked = "s.EMAIL_BACKEND.split('.')[-2], s.EMAIL_HOST, s.EMAIL_PORT, s.EMAIL_HOST_USER, s.EMAIL_USE_TLS, s.EMAIL_USE_SSL"
     said = ask_settings(asked, EMAIL_URL=url)
     assert said.stdout.strip() == "smtp mail.x.org 2525 me True False", said.stderr
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "wrong", "right"),
+    [
+        (site.commission_basis_points, "COMMISSION_BASIS_POINTS", ["20000", "-1", "10%"], ["0", "10000"]),
+        (site.currency, "CURRENCY", ["dollars", "usd", "XXX", "$"], ["USD", "JPY", "CNY"]),
+        (site.secret_key, "SECRET_KEY", ["x", "a" * 60, "short-0123456789"], ["k3y-" * 12 + "ab"]),
+        (site.log_level, "LOG_LEVEL", ["LOUD", "7"], ["debug", "WARNING"]),
+        (site.email_verification, "EMAIL_VERIFICATION", ["maybe"], ["mandatory", "none"]),
+        (
+            site.allowed_hosts,
+            "ALLOWED_HOSTS",
+            ["https://x.org", "x.org:8000", "a b"],
+            ["x.org,.y.org", "*", "[::1]", "10.0.0.1"],
+        ),
+        (
+            site.public_url,
+            "PUBLIC_URL",
+            ["x.org", "ftp://x.org", "https://x.org/shop", "https://u:p@x.org", "https://x.org:port"],
+            ["https://x.org/", "http://10.0.0.1:8000"],
+        ),
+        (
+            site.sender,
+            "DEFAULT_FROM_EMAIL",
+            ["Mercato", "a@", "a@b\nBcc: c@d"],
+            ["Shop <a@x.org>", "a@x.org"],
+        ),
+        (
+            site.broker_url,
+            "CELERY_BROKER_URL",
+            ["hello", "http://h", "redis://h:port"],
+            ["amqp://u:p@h", "redis://h"],
+        ),
+    ],
+)
+def test_what_the_site_is_told_of_itself_is_read_strictly(
+    read: Callable[..., object], name: str, wrong: list[str], right: list[str]
+) -> None:
+    read(environment={"REDIS_URL": "redis://h"})
+    for value in wrong:
+        with pytest.raises(env.WrongSetting, match=f"^{name} must be "):
+            read(environment={name: value})
+    for value in right:
+        assert read(environment={name: value}) is not None
+
+
+def test_a_guessable_secret_is_not_repeated() -> None:
+    with pytest.raises(env.WrongSetting) as caught:
+        site.secret_key(environment={"SECRET_KEY": "hush"})
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL", "EMAIL_URL", "PORT"])

@@ -122,6 +122,11 @@ def test_a_port_that_is_no_port_is_named(home: Path) -> None:
         ),
         ("MERCATO_DEMO", "maybe", "MERCATO_DEMO must be 1 or 0, not 'maybe'"),
         ("EMAIL_URL", "mail.example.org", "EMAIL_URL must be like smtp://"),
+        ("COMMISSION_BASIS_POINTS", "20000", "COMMISSION_BASIS_POINTS must be from 0 to 10000"),
+        ("UPLOAD_LIMIT_BYTES", "50G", "UPLOAD_LIMIT_BYTES must be a whole number"),
+        ("REMOTE_PORTS", "https", "REMOTE_PORTS must be ports from 1 to 65535"),
+        ("MERCATO_HOME", "/dev/null", "MERCATO_HOME must be a directory that can be written to"),
+        ("HOST", "no.such.host.invalid", "HOST must be an address of this machine"),
     ],
 )
 def test_what_is_wrong_in_the_environment_is_named_before_anything_starts(
