@@ -108,7 +108,7 @@ class ModelNotFound(CallError):
 class NoSuchPrediction(CallError):
     status = 404
     code = "prediction_not_found"
-    message = "There is no prediction `{id}`, or it is not yours, or it has expired."
+    message = "There is no prediction `{id}`, or it is not yours, or it is no longer kept."
 
 
 class WrongTask(CallError):

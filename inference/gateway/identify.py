@@ -20,6 +20,7 @@ from inference.gateway import lookup
 from inference.gateway.errors import MissingKey, WrongKey
 from inference.gateway.lookup import Caller, Route
 from inference.gateway.prompting import Prompter
+from portal.kit import epochs
 from portal.kit.errors import PortalError
 
 CALLERS_KEPT = 20_000
@@ -64,6 +65,15 @@ class Identifier:
     async def route(self, caller: Caller, model: str) -> Route:
         """What the caller reaches by this name, and on which terms. Raises what `lookup.find_route` does."""
         return await self._routes.get((caller.digest, model), lambda: self._look_up_route(caller, model))
+
+    async def current_route(self, caller: Caller, model: str) -> Route:
+        """The same, as it is now: for what no admission guards."""
+        route = await self.route(caller, model)
+        names, values = zip(*route.facts.epochs, strict=True)
+        if tuple(await self.in_thread(lambda: epochs.read(names))) != values:
+            self.forget(caller, model)
+            route = await self.route(caller, model)
+        return route
 
     def forget(self, caller: Caller, model: str) -> None:
         """Look the caller and the route up again next time."""

@@ -45,7 +45,7 @@ async def create(process: "GatewayProcess", request: Request) -> Response:
         return work
 
     call = await calls.begin(process, authorization, asked.name, prepare=prepare, endpoint=ENDPOINT)
-    records = Records(process.redis)
+    records = Records(process.redis, process.kept)
     record = Record.begun(call, model=asked.name, reply=process.relay.stream)
     try:
         await records.keep(record)
@@ -142,7 +142,7 @@ async def _find(process: "GatewayProcess", caller: Caller, name: str) -> Record:
         request = ids.parse(PREFIX, name)
     except ValueError:
         raise NoSuchPrediction(id=name) from None
-    record = await Records(process.redis).find(request.hex)
+    record = await Records(process.redis, process.kept).find(request.hex)
     if record is None or record.organisation != caller.organisation_id.hex:
         raise NoSuchPrediction(id=name)
     if caller.listing_id is not None and record.listing != caller.listing_id.hex:

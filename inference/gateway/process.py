@@ -10,13 +10,14 @@ from uuid import UUID
 from django.conf import settings
 
 from billing.credit.admission import Admission
-from inference.gateway import waiting
+from inference.gateway import kept, waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
 from inference.gateway.prompting import Prompter
 from inference.gateway.relay import Relay
 from inference.gateway.remote.upstreams import Upstreams
+from inference.gateway.retrying import attempts
 from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
 from portal.kit import ids
@@ -53,12 +54,17 @@ class GatewayProcess:
         )
         self.dispatcher = Dispatcher(self.redis, publisher=publisher, reply=self.relay.stream)
         self._publisher = publisher
+        self.kept = kept.Kept(self.redis)
+        self.attempt_limits = attempts.limits()
         self.watch = Watch(self)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         await self.relay.open()
-        self._publisher.limits = await waiting.read_limits(self.redis)
+        memory_bytes = int((await self.redis.info("memory")).get("maxmemory", 0))
+        self._publisher.limits = waiting.limits(memory_bytes)
+        self.kept.limits = kept.limits(memory_bytes)
+        self.attempt_limits = attempts.limits(memory_bytes)
         self.spawn(self.relay.read())
         self.spawn(self.watch.run())
         self.spawn(self.upstreams.keep_time())

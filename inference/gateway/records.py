@@ -1,7 +1,7 @@
-"""Predictions as they stand, kept in Redis for minutes: results are in no database row."""
+"""Predictions as they stand, kept in Redis for minutes where there is room: results are in no database row."""
 
 import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,15 +10,16 @@ import redis
 from inference import protocol
 from inference.gateway.call import Call
 from portal.kit import clock, ids
-from portal.kit.redis import EVEN_IF_FULL, is_passing
+from portal.kit.redis import is_passing
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
+    from inference.gateway.kept import Kept
+
 RESULT_SECONDS = 900
 KEEP_AGAIN_SECONDS = 0.5
-# Its call has been admitted, so the answer has to be kept even where Redis is full.
-_KEEP = f"{EVEN_IF_FULL} redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])"
+TOO_LARGE = "The result is too large to be kept. Ask for it with Prefer: wait, or for less of it."
 _OVER = frozenset({"succeeded", "failed", "canceled"})
 
 
@@ -60,11 +61,20 @@ class Record:
 class Records:
     """Predictions by request id."""
 
-    def __init__(self, client: "Redis") -> None:
+    def __init__(self, client: "Redis", kept: "Kept") -> None:
         self._client = client
+        self._kept = kept
 
     async def keep(self, record: Record) -> None:
-        await self._client.eval(_KEEP, 1, _key(record.request), protocol.pack(asdict(record)), RESULT_SECONDS)
+        """One that is too large is kept without its output, and says so."""
+        if not await self._put(record):
+            await self._put(replace(record, output=None, error=TOO_LARGE))
+
+    async def _put(self, record: Record) -> bool:
+        return await self._kept.put(
+            _key(record.request), protocol.pack(asdict(record)), organisation=record.organisation,
+            seconds=RESULT_SECONDS,
+        )  # fmt: skip
 
     async def keep_surely(self, record: Record) -> None:
         """The same, however long Redis is away: what the call came to has been charged."""
@@ -77,8 +87,8 @@ class Records:
             await asyncio.sleep(KEEP_AGAIN_SECONDS)
 
     async def find(self, request: str) -> Record | None:
-        """The record, or None once it has expired. A dead web process leaves a failed one."""
-        packed: Any = await self._client.get(_key(request))
+        """The record, or None once it has expired or made room for others. A dead web process leaves a failed one."""
+        packed = await self._kept.get(_key(request))
         if packed is None:
             return None
         record = Record(**protocol.unpack(packed))

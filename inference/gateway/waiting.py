@@ -22,8 +22,6 @@ from inference.gateway.errors import (
 from inference.protocol import PAYLOAD_SECONDS, line_key, payload_key, queue_name, turns_key
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from inference.gateway.call import Call
 
 # Calls that may wait in one version's queue; beyond it they are better tried elsewhere or later.
@@ -154,11 +152,6 @@ def limits(memory_bytes: int = 0) -> Limits:
     """For a Redis that may hold so much; 0 is without limit."""
     own, total = memory_bytes // OWN_PART or QUEUE_BYTES, memory_bytes // ALL_PART or TOTAL_BYTES
     return Limits(min(QUEUE_BYTES, own), min(ORGANISATION_BYTES, own), min(TOTAL_BYTES, total))
-
-
-async def read_limits(client: "Redis") -> Limits:
-    """For the Redis that answers. Raises `redis.ConnectionError`."""
-    return limits(int((await client.info("memory")).get("maxmemory", 0)))
 
 
 async def enter(run: Run, call: "Call", *, packed: bytes, most: Limits, message: bytes = b"") -> int:

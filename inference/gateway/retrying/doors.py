@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import orjson
 from redis.exceptions import RedisError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -45,15 +46,30 @@ def once(door: Door) -> Door:
 async def _knock(process: "GatewayProcess", request: Request, door: Door, *, key: str) -> Response:
     if not 0 < len(key) <= LONGEST or not key.isascii() or not key.isprintable():
         raise InvalidRequest(f"'{HEADER}' must have 1 to {LONGEST} printable ASCII characters.", param=HEADER)
-    caller = await process.identifier.caller(request.headers.get("authorization"))
+    authorization = request.headers.get("authorization")
+    caller = await process.identifier.caller(authorization)
     body = await read_body(request, limit=IMAGES_LIMIT_BYTES)
-    attempts = Attempts(process.redis, caller.organisation_id, key=key)
-    answer = await attempts.claim(hashlib.sha256(request.url.path.encode() + b"\0" + body).digest())
-    if answer is not None:
-        return Repeated(answer)
+    attempts = Attempts(
+        process.redis, caller.organisation_id, key=key, kept=process.kept, most=process.attempt_limits
+    )
+    digest = hashlib.sha256(request.url.path.encode() + b"\0" + body).digest()
+    first = await attempts.claim(digest)
+    if first is not None:
+        await _require_right(process, authorization, body if first.digest == digest else b"")
+        return Repeated(await attempts.answer(first, digest))
     recording = Recording()
     process.spawn(_run(process, door, Request(request.scope, _said(body)), attempts, recording))
     return Followed(recording)
+
+
+async def _require_right(process: "GatewayProcess", authorization: str | None, body: bytes) -> None:
+    """Refuse whoever may not make the call any more: no admission guards what was kept. Without a body that has
+    passed a door before, only who asks is known.
+    """
+    caller = await process.identifier.fresh_caller(authorization)
+    if body:
+        asked = orjson.loads(body)
+        await process.identifier.current_route(caller, asked.get("model") or asked.get("version"))
 
 
 def _said(body: bytes) -> Callable[[], Awaitable[Message]]:

@@ -35,3 +35,26 @@ class AnswerTooLarge(CallError):
     message = (
         "The first call with this Idempotency-Key was answered, and its answer was too large to be kept."
     )
+
+
+class AnswerDropped(CallError):
+    """It was dropped for others, or has expired; the entry is kept for longer, so that nothing runs twice."""
+
+    status = 422
+    code = "idempotency_answer_dropped"
+    message = (
+        "The first call with this Idempotency-Key was answered, and its answer is no longer kept. Your request log "
+        "says what it cost; use a new key to call again."
+    )
+
+
+class TooManyKeys(CallError):
+    """Each key is remembered for a while, and that takes memory that all share."""
+
+    status = 429
+    code = "idempotency_keys_exhausted"
+    type = "rate_limit_exceeded"
+    message = (
+        "Too many calls with an Idempotency-Key were made within the last {seconds} seconds. Retry later, or call "
+        "without a key."
+    )

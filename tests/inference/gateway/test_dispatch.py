@@ -18,13 +18,14 @@ from redis import TimeoutError as Late
 from redis.asyncio import Redis as AsyncRedis
 
 from inference import protocol
-from inference.gateway import waiting
+from inference.gateway import kept, waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import CeleryPublisher, RedisPublisher, new_publisher
 from inference.gateway.errors import Overloaded, ServiceUnavailable, TooMuchWaiting, headers_of
+from inference.gateway.process import GatewayProcess
+from inference.gateway.retrying import attempts
 from portal.celery import app
 from portal.kit import ids, redis
-from portal.kit.redis import new_async_client
 from tests.inference.gateway.conftest import await_that
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -261,12 +262,16 @@ async def test_what_is_known_of_taken_payloads_is_forgotten() -> None:
     assert redis.client().hlen(waiting.WAITING) < 1_100
 
 
-async def test_less_may_wait_where_redis_holds_less() -> None:
+async def test_less_may_wait_and_be_kept_where_redis_holds_less() -> None:
     assert waiting.limits() == waiting.Limits(256 * 2**20, 256 * 2**20, 2**30)
-    client, said = new_async_client(), redis.client().config_get("maxmemory")
+    said = redis.client().config_get("maxmemory")
     redis.client().config_set("maxmemory", 64 * 2**20)
+    process = GatewayProcess()
     try:
-        assert await waiting.read_limits(client) == waiting.Limits(8 * 2**20, 8 * 2**20, 32 * 2**20)
+        await process.open()
+        assert process._publisher.limits == waiting.Limits(8 * 2**20, 8 * 2**20, 32 * 2**20)
+        assert process.kept.limits == kept.Limits(organisation=2 * 2**20, total=8 * 2**20)
+        assert process.attempt_limits == attempts.Limits(organisation=1024, total=4096)
     finally:
         redis.client().config_set("maxmemory", said["maxmemory"])
-        await client.aclose()
+        await process.close()

@@ -16,6 +16,7 @@ from tests.conftest import Cast
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, Clients, Offers, Workers, usage_events
 from tests.inference.gateway.test_predictions import image_input, labelled
+from tests.inference.gateway.test_revoking import REVOCATIONS
 
 Post = Callable[..., httpx.Response]
 
@@ -36,6 +37,13 @@ def post(gateway: str) -> Post:
         return httpx.post(f"{gateway}/{path}", json=body, headers=headers, timeout=20)
 
     return send
+
+
+def kept_answers() -> list[bytes]:
+    """Keys of the answers that are kept, once there is one."""
+    await_that(lambda: redis.client().keys("inference:answer:*"))
+    found: list[bytes] = redis.client().keys("inference:answer:*")  # type: ignore[assignment]
+    return found
 
 
 def counting(worker: Workers, offer: Offer) -> Any:
@@ -163,12 +171,36 @@ def test_a_call_whose_web_process_died_is_not_run_again(
     assert (again.status_code, again.json()["error"]["code"]) == (422, "idempotency_key_interrupted")
 
 
-def test_what_is_kept_expires_within_minutes(offer: Offers, post: Post, worker: Workers) -> None:
+def test_an_answer_expires_within_minutes_and_its_call_is_still_not_run_again(
+    offer: Offers, post: Post, worker: Workers
+) -> None:
     tiny = offer()
     counting(worker, tiny)
     post(tiny)
-    (entry,) = redis.client().scan_iter("inference:idempotency:*")
-    assert 0 < redis.client().ttl(entry) <= attempts.KEEP_SECONDS == 900
+    (answer,) = kept_answers()
+    assert 0 < redis.client().ttl(answer) <= attempts.KEEP_SECONDS == 900
+    (entry,) = redis.client().scan_iter(f"{answer.decode().replace('answer', 'idempotency')}")
+    assert redis.client().ttl(entry) > 2 * attempts.KEEP_SECONDS
+    redis.client().delete(answer)
+    again = post(tiny)
+    assert (again.status_code, again.json()["error"]["code"]) == (422, "idempotency_answer_dropped")
+    assert len(usage_events()) == 1
+
+
+@pytest.mark.parametrize("revoke", REVOCATIONS)
+def test_who_may_not_make_the_call_any_more_gets_no_kept_answer(
+    offer: Offers, post: Post, worker: Workers, cast: Cast, revoke: Callable[[Cast, Offer], None]
+) -> None:
+    tiny = offer()
+    counting(worker, tiny)
+    first = post(tiny)
+    assert kept_answers()
+    revoke(cast, tiny)
+    for again in (post(tiny), post(tiny, temperature=0.5)):
+        assert again.status_code in (401, 403, 404, 422), again.text
+        assert "answer 1" in first.text
+        assert "answer 1" not in again.text
+    assert post(tiny).status_code in (401, 403, 404)
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "tab\there"])
