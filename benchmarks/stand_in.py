@@ -22,7 +22,7 @@ TAKE_AT_ONCE = 64
 
 @dataclass
 class StandIn:
-    """`answer` gives the pieces of text of a call; the last one comes with the final. None leaves it open."""
+    """`pieces` gives those of text of a call; the last one comes with the final, for `reason`. None leaves it open."""
 
     client: "redis.Redis"
     versions: Sequence[str]
@@ -30,6 +30,7 @@ class StandIn:
     output: Callable[[dict[str, Any]], Any] = lambda payload: None
     loading: bool = False
     memory_bytes: int = 2**40
+    reason: str = "length"
     id: str = field(default_factory=lambda: f"stand-in-{os.getpid()}-{time.monotonic_ns()}")
     open_calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     cancelled: list[str] = field(default_factory=list)
@@ -151,11 +152,11 @@ class StandIn:
             if pieces is None:
                 self.open_calls[request] = payload
             else:
-                self._answer(answering, request, payload, pieces)
+                self._answer(answering, request, payload, pieces, reason=self.reason)
         answering.execute()
 
     def _answer(
-        self, pipeline: Any, request: str, payload: dict[str, Any], pieces: Sequence[str], *, reason: str = "length",
+        self, pipeline: Any, request: str, payload: dict[str, Any], pieces: Sequence[str], *, reason: str,
         error: str | None = None, refused: bool = False,
     ) -> None:  # fmt: skip
         from billing.credit import settlement

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from inference.gateway import answering, calls
 from inference.gateway.calls import Work
-from inference.gateway.errors import InputTooLong, InvalidRequest
+from inference.gateway.errors import InputTooLong, InvalidRequest, about
 from inference.gateway.lookup import Route
 from inference.gateway.reading import read_json
 from inference.gateway.remote import asking
@@ -44,10 +44,12 @@ async def embed(process: "GatewayProcess", request: Request) -> Response:
 
     call = await calls.begin(process, authorization, asked.model, prepare=prepare, endpoint=ENDPOINT)
     encoding_format = asked.encoding_format or "float"
-    return await answering.answer_whole(
-        process, call, request,
-        lambda ending: shapes.whole(call, ending, model=asked.model, encoding_format=encoding_format),
-    )  # fmt: skip
+    # Of what the engine checks, the gateway does not know beforehand to which lengths vectors can be cut.
+    with about("dimensions" if asked.dimensions else "input"):
+        return await answering.answer_whole(
+            process, call, request,
+            lambda ending: shapes.whole(call, ending, model=asked.model, encoding_format=encoding_format),
+        )  # fmt: skip
 
 
 async def tokenise(
@@ -62,13 +64,16 @@ async def tokenise(
     encoded: Iterator[list[int]] = iter(())
     if texts:
         caller, most = route.facts.organisation_id.hex, route.context_length
-        encoded = iter(await process.prompter.encode(route.directory, texts, caller=caller, most_tokens=most))
+        with about("input"):
+            encoded = iter(
+                await process.prompter.encode(route.directory, texts, caller=caller, most_tokens=most)
+            )
     items = [next(encoded) if isinstance(item, str) else item for item in inputs]
     vocabulary = route.tokenizer.vocabulary if route.tokenizer else 0
     for index, ids in enumerate(items):
         if len(ids) > route.context_length:
             raise InputTooLong(limit=route.context_length, index=index, prompt=len(ids), param="input")
         if not ids or max(ids) >= vocabulary:
-            reason = f"Item {index} of the input has no tokens, or a token id that is not below {vocabulary}."
+            reason = f"input[{index}] has no tokens, or a token id that is not below {vocabulary}."
             raise InvalidRequest(reason, param="input")
     return items

@@ -1,6 +1,8 @@
 """Every refusal of the data plane, worded and shaped as OpenAI's: `{"error": {message, type, param, code}}`."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from portal.kit.errors import PortalError
@@ -19,11 +21,12 @@ class CallError(PortalError):
     """
 
     type: ClassVar[str] = "invalid_request_error"
+    usual_param: ClassVar[str | None] = None
     request_id: str | None = None
 
     def __init__(self, *, param: str | None = None, retry_after: float | None = None, **data: Any) -> None:
         super().__init__(**data)
-        self.param = param
+        self.param = param or self.usual_param
         self.retry_after = retry_after
 
 
@@ -117,16 +120,35 @@ class WrongTask(CallError):
 
 
 class ContextLengthExceeded(CallError):
+    """`what` is the parameter with the prompt, `wanted_by` the one that bounds the answer."""
+
     code = "context_length_exceeded"
     message = (
         "This model's maximum context length is {limit} tokens. However, you requested {total} tokens "
-        "({prompt} in the {what}, {completion} in the completion). Please reduce the length of the {what}."
+        "({prompt} in the {what}, {completion} in the completion). {advice}"
     )
+
+    def __init__(
+        self, *, limit: int, prompt: int, completion: int, what: str, wanted_by: str = "max_tokens"
+    ) -> None:
+        room = limit - prompt
+        advice = f"Please reduce the length of the {what}."
+        if room > 0:
+            advice = f"Please lower {wanted_by} to {room} or less, or reduce the length of the {what}."
+        super().__init__(
+            limit=limit, total=prompt + completion, prompt=prompt, completion=completion, what=what, advice=advice,
+            param=wanted_by if room > 0 else what,
+        )  # fmt: skip
 
 
 class InputTooLong(CallError):
+    """`index` counts from 0, as in the caller's own list."""
+
     code = "context_length_exceeded"
-    message = "This model's maximum context length is {limit} tokens. However, item {index} of the input has {prompt} tokens."
+    message = (
+        "This model's maximum context length is {limit} tokens. However, input[{index}] has {prompt} tokens. Please "
+        "reduce its length, or split it."
+    )
 
 
 class PromptRefused(CallError):
@@ -142,6 +164,7 @@ class PromptTooExpensive(CallError):
 
 
 class NoChatTemplate(CallError):
+    usual_param = "model"
     code = "unsupported_model"
     message = "This model has no chat template. Call it at /v1/completions."
 
@@ -215,6 +238,17 @@ class WorkerLost(RunFailed):
     status = 503
     code = "worker_lost"
     message = "The worker that ran this call stopped responding. You were not charged; please try again."
+
+
+@contextmanager
+def about(param: str) -> Iterator[None]:
+    """Refusals of what is done within are about this parameter, unless they name another."""
+    try:
+        yield
+    except CallError as refusal:
+        if refusal.param is None and refusal.status < 500:
+            refusal.param = param
+        raise
 
 
 def describe(error: PortalError) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from inference.gateway import answering, calls
 from inference.gateway.calls import Work
-from inference.gateway.errors import ContextLengthExceeded, InvalidRequest
+from inference.gateway.errors import ContextLengthExceeded, InvalidRequest, about
 from inference.gateway.lookup import Route
 from inference.gateway.reading import read_json
 from inference.gateway.remote import asking
@@ -15,7 +15,6 @@ from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.responses.chat import ChatShape
 from inference.gateway.responses.completions import CompletionShape
 from inference.gateway.schemas import ChatRequest, CompletionRequest, parse
-from inference.gateway.schemas.sampling import SamplingBody
 from inference.gateway.tasks import require_task
 
 if TYPE_CHECKING:
@@ -37,15 +36,12 @@ async def chat(process: "GatewayProcess", request: Request) -> Response:
             return asking.chat(route, asked)
         assert route.directory is not None
         messages = [message.for_template() for message in asked.messages]
-        ids = await process.prompter.chat(
-            route.directory,
-            messages,
-            caller=route.facts.organisation_id.hex,
-            most_tokens=route.context_length,
-        )
-        return _work(
-            route, asked, ids, wanted=asked.token_limit, logprobs=asked.alternatives, what="messages"
-        )
+        caller = route.facts.organisation_id.hex
+        with about("messages"):
+            ids = await process.prompter.chat(
+                route.directory, messages, caller=caller, most_tokens=route.context_length
+            )
+        return _work(route, asked, ids, logprobs=asked.alternatives, what="messages")
 
     call = await calls.begin(
         process, authorization, asked.model, prepare=prepare, endpoint=CHAT, streamed=bool(asked.stream)
@@ -74,13 +70,14 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
         assert route.directory is not None
         caller = route.facts.organisation_id.hex
         if isinstance(asked.prompt, str):
-            (ids,) = await process.prompter.encode(
-                route.directory, [asked.prompt], caller=caller, most_tokens=route.context_length
-            )
+            with about("prompt"):
+                (ids,) = await process.prompter.encode(
+                    route.directory, [asked.prompt], caller=caller, most_tokens=route.context_length
+                )
         else:
             ids = asked.prompt
             _check_ids(route, ids, name="prompt")
-        work = _work(route, asked, ids, wanted=asked.token_limit, logprobs=asked.logprobs, what="prompt")
+        work = _work(route, asked, ids, logprobs=asked.logprobs, what="prompt")
         if asked.echo and isinstance(asked.prompt, str):
             echo = asked.prompt
         elif asked.echo:
@@ -108,18 +105,17 @@ async def complete(process: "GatewayProcess", request: Request) -> Response:
 
 
 def _work(
-    route: Route, asked: SamplingBody, ids: list[int], *, wanted: int | None, logprobs: int | None, what: str
+    route: Route, asked: ChatRequest | CompletionRequest, ids: list[int], *, logprobs: int | None, what: str
 ) -> Work:
     """The engine's request. Without a limit the answer may fill the rest of the context, and so may the hold."""
     if not ids:
-        raise InvalidRequest("The prompt has no tokens.", param=what)
-    rest = route.context_length - len(ids)
+        raise InvalidRequest(f"'{what}' comes to no tokens. Send some text.", param=what)
+    rest, wanted = route.context_length - len(ids), asked.token_limit
     max_tokens = rest if wanted is None else wanted
     if max_tokens > rest or max_tokens < 1:
-        needed = max(1, max_tokens)
         raise ContextLengthExceeded(
-            limit=route.context_length, total=len(ids) + needed, prompt=len(ids), completion=needed, what=what,
-            param=what,
+            limit=route.context_length, prompt=len(ids), completion=max(1, max_tokens), what=what,
+            wanted_by=asked.token_limit_name,
         )  # fmt: skip
     sampling = asked.sampling(max_tokens=max_tokens, logprobs=logprobs)
     _check_ids(route, sampling.get("logit_bias", ()), name="logit_bias")

@@ -84,11 +84,11 @@ async def _prepare(process: "GatewayProcess", route: Route, asked: PredictionReq
     """The engine's request, and whether the input was a single item."""
     require_task(route, "text-classification", "image-classification")
     if route.task == "text-classification":
-        texts = parse(TextInput, asked.input)
+        texts = parse(TextInput, asked.input, at="input")
         items = await tokenise(process, route, list(texts.items()))
         worst = {"input_tokens": sum(map(len, items))}
         return _classify(items, worst, top_k=texts.top_k), isinstance(texts.text, str)
-    images = parse(ImageInput, asked.input)
+    images = parse(ImageInput, asked.input, at="input")
     pictures = images.items()
     return _classify(pictures, {"images": len(pictures)}, top_k=images.top_k), isinstance(images.image, str)
 

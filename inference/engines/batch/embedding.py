@@ -1,7 +1,7 @@
 """Text embeddings: token ids in, one float32 vector per text out."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ from inference.engines.batch.runner import (
 class Embedder:
     """Feature extraction with the pooling that the model's own files ask for.
 
-    `dimensions` are the shorter lengths that the model was trained to be cut to; none for most models.
+    `dimensions` are the lengths that vectors may be cut to: their own, and those that the model was trained for.
     """
 
     meter: Meter = "input_tokens"
@@ -33,17 +33,17 @@ class Embedder:
         self.model = model
         self.limits = limits
         self.pooling = pooling
-        self.dimensions = frozenset(dimensions)
+        self.width = int(cast("Any", model.config).hidden_size) * len(pooling.modes)
+        self.dimensions = frozenset(dimensions) | {self.width}
         self.device = next(model.parameters()).device
 
     def prepare(self, request: BatchRequest) -> list[Item]:
         check_parameters(request, frozenset({"dimensions"}))
         wanted = read_positive(request.parameters, "dimensions")
-        if wanted is not None and not self.dimensions:
-            raise RequestRefused("This model does not support the parameter 'dimensions'.")
         if wanted is not None and wanted not in self.dimensions:
             choices = ", ".join(map(str, sorted(self.dimensions)))
-            raise RequestRefused(f"dimensions must be one of {choices} for this model.")
+            reason = f"'dimensions' must be one of {choices} for this model."
+            raise RequestRefused(reason)
         return prepare_texts(request, self.limits)
 
     def forward(self, items: Sequence[Item]) -> torch.Tensor:

@@ -16,7 +16,6 @@ import orjson
 from inference.gateway.errors import ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
 from inference.gateway.lookup import Route
 from inference.gateway.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
-from inference.gateway.schemas.sampling import SamplingBody
 
 MESSAGE_TOKENS, PROMPT_TOKENS = 16, 64
 # No vocabulary has longer ones throughout; runs of blanks come near.
@@ -51,7 +50,7 @@ class RemoteWork:
 
 def chat(route: Route, asked: ChatRequest) -> RemoteWork:
     """Raises `ContextLengthExceeded` or `InvalidRequest`."""
-    messages = [message.for_template() for message in asked.messages]
+    messages = [message.for_server() for message in asked.messages]
     size = sum(len(message["content"].encode()) + len(message.get("name", "")) for message in messages)
     more: dict[str, Any] = {"messages": messages}
     if asked.logprobs:
@@ -64,7 +63,6 @@ def chat(route: Route, asked: ChatRequest) -> RemoteWork:
         size=size,
         overhead=overhead,
         more=more,
-        wanted=asked.token_limit,
         what="messages",
     )
 
@@ -73,13 +71,15 @@ def complete(route: Route, asked: CompletionRequest) -> RemoteWork:
     """Raises `ContextLengthExceeded`, `InvalidRequest` or `UnsupportedParameter`."""
     prompt = asked.prompt
     if asked.echo and not isinstance(prompt, str):
-        raise UnsupportedParameter("echo", reason="'echo' of token ids is not supported by this model.")
+        raise UnsupportedParameter(
+            "echo", reason="'echo' of token ids is not supported by this model. Send the prompt as text."
+        )
     size = len(prompt.encode()) if isinstance(prompt, str) else len(prompt)
     more: dict[str, Any] = {"prompt": prompt}
     if asked.logprobs is not None:
         more["logprobs"] = asked.logprobs
     return _generate(
-        route, asked, kind="completions", size=size, overhead=PROMPT_TOKENS, more=more, wanted=asked.token_limit,
+        route, asked, kind="completions", size=size, overhead=PROMPT_TOKENS, more=more,
         what="prompt", exact=not isinstance(prompt, str),
     )  # fmt: skip
 
@@ -111,17 +111,17 @@ def embed(route: Route, asked: EmbeddingRequest) -> RemoteWork:
 
 
 def _generate(
-    route: Route, asked: SamplingBody, *, kind: Kind, size: int, overhead: int, more: dict[str, Any],
-    wanted: int | None, what: str, exact: bool = False,
+    route: Route, asked: ChatRequest | CompletionRequest, *, kind: Kind, size: int, overhead: int,
+    more: dict[str, Any], what: str, exact: bool = False,
 ) -> RemoteWork:  # fmt: skip
     """`size` in bytes, or in tokens where they are `exact`."""
     assert route.endpoint is not None
     if size < 1:
-        raise InvalidRequest("The prompt has no tokens.", param=what)
+        raise InvalidRequest(f"'{what}' comes to no tokens. Send some text.", param=what)
     least = _least(size, exact=exact)
     usual = size if exact else size // USUAL_TOKEN_BYTES + overhead // 4 + 1
     longest = min(size + overhead, route.context_length)
-    max_tokens = _limit(route, wanted=wanted, least=least, usual=usual, longest=longest, what=what)
+    max_tokens = _limit(route, asked, least=least, usual=usual, longest=longest, what=what)
     body = {"model": route.endpoint.model, **more, "max_tokens": max_tokens}
     for name in _PASSED_ON:
         value = getattr(asked, name)
@@ -138,17 +138,20 @@ def _generate(
     )  # fmt: skip
 
 
-def _limit(route: Route, *, wanted: int | None, least: int, usual: int, longest: int, what: str) -> int:
+def _limit(
+    route: Route, asked: ChatRequest | CompletionRequest, *, least: int, usual: int, longest: int, what: str
+) -> int:
     """The `max_tokens` to send. Without a wish: as much as surely fits, or else as usually does."""
     assert route.endpoint is not None
+    wanted, limited_by = asked.token_limit, asked.token_limit_name
     most, context = route.endpoint.max_output_tokens, route.context_length
     if wanted is not None and wanted > most:
-        reason = f"max_tokens is too large: {wanted}. This model writes at most {most} tokens in an answer."
-        raise InvalidRequest(reason, param="max_tokens")
+        reason = f"{limited_by} is too large: {wanted}. This model writes at most {most} tokens in an answer."
+        raise InvalidRequest(reason, param=limited_by)
     needed = wanted or 1
     if least + needed > context:
         raise ContextLengthExceeded(
-            limit=context, total=least + needed, prompt=least, completion=needed, what=what, param=what
+            limit=context, prompt=least, completion=needed, what=what, wanted_by=limited_by
         )
     if wanted is not None:
         return wanted

@@ -2,68 +2,26 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
-from inference.gateway.schemas.parsing import RequestBody, unsupported
+from inference.gateway.schemas.messages import Message
+from inference.gateway.schemas.parsing import invalid
 from inference.gateway.schemas.sampling import SamplingBody
-
-_TEXT_ONLY = "Only text can be sent to this model; the content part '{kind}' is not supported."
-
-
-def _joined_text(value: Any) -> Any:
-    """Text parts become one string, a line each; parts of other kinds cannot be honoured."""
-    if not isinstance(value, list):
-        return value
-    texts: list[str] = []
-    for part in value:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind in ("image_url", "input_audio", "file", "refusal"):
-            raise unsupported(_TEXT_ONLY.format(kind=kind))
-        if kind != "text" or not isinstance(part.get("text"), str):
-            raise PydanticCustomError(
-                "content_part", 'expected parts such as {{"type": "text", "text": "..."}}'
-            )
-        texts.append(part["text"])
-    return "\n".join(texts)
-
-
-class Message(RequestBody):
-    """One turn. `developer` is what OpenAI now calls `system`; chat templates know the older word."""
-
-    harmless = {"audio": (), "function_call": (), "refusal": (), "tool_calls": ([],), "tool_call_id": ()}
-
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_joined_text)]
-    name: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _only_what_we_honour(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        if value.get("role") in ("tool", "function"):
-            raise unsupported(f"Messages of role '{value['role']}' are not supported: tools are not.")
-        for name, same in cls.harmless.items():
-            if value.get(name) is not None and value[name] not in same:
-                raise unsupported(f"'{name}' in a message is not supported.")
-        return {name: given for name, given in value.items() if name not in cls.harmless}
-
-    def for_template(self) -> dict[str, str]:
-        """As a chat template sees it."""
-        role = "system" if self.role == "developer" else self.role
-        message = {"role": role, "content": self.content}
-        return message if self.name is None else message | {"name": self.name}
 
 
 class ChatRequest(SamplingBody):
     """`max_completion_tokens` is the newer name of `max_tokens`."""
 
     harmless = {
-        "audio": (), "function_call": ("none",), "functions": ([],), "modalities": (["text"],), "moderation": (),
+        **SamplingBody.harmless,
+        "audio": (), "function_call": ("none", "auto"), "functions": ([],), "modalities": (["text"],), "moderation": (),
         "n": (1,), "prediction": (), "reasoning_effort": ("none",), "response_format": ({"type": "text"},),
         "service_tier": ("auto", "default"), "tool_choice": ("none", "auto"), "tools": ([],), "verbosity": ("medium",),
         "web_search_options": (),
+        # Of vLLM and of others that speak this protocol.
+        "add_generation_prompt": (True,), "chat_template": (), "chat_template_kwargs": ({},),
+        "continue_final_message": (False,), "documents": ([],), "echo": (False,), "include_reasoning": (True,),
+        "reasoning": ({},),
     }  # fmt: skip
 
     messages: Annotated[list[Message], Field(min_length=1)]
@@ -81,19 +39,24 @@ class ChatRequest(SamplingBody):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "ChatRequest":
-        if self.top_logprobs is not None and not self.logprobs:
-            raise PydanticCustomError(
-                "top_logprobs", "'top_logprobs' is only allowed when 'logprobs' is true"
+        if self.top_logprobs and not self.logprobs:
+            raise invalid("It is only allowed when 'logprobs' is true.", param="top_logprobs")
+        newer = self.max_completion_tokens
+        if self.max_tokens is not None and newer is not None and self.max_tokens != newer:
+            reason = (
+                f"'max_tokens' and 'max_completion_tokens' cannot be set at the same time, to {self.max_tokens} and "
+                f"{newer}. Send one of them."
             )
-        if self.max_tokens is not None and self.max_completion_tokens is not None:
-            raise PydanticCustomError(
-                "max_tokens", "'max_tokens' and 'max_completion_tokens' cannot be set at the same time"
-            )
+            raise invalid(reason, param="max_tokens")
         return self
 
     @property
     def token_limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
+
+    @property
+    def token_limit_name(self) -> str:
+        return "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
 
     @property
     def alternatives(self) -> int | None:

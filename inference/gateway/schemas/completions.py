@@ -3,9 +3,8 @@
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
 
-from inference.gateway.schemas.parsing import unsupported
+from inference.gateway.schemas.parsing import invalid, unsupported
 from inference.gateway.schemas.sampling import SamplingBody
 
 DEFAULT_MAX_TOKENS = 16
@@ -21,14 +20,14 @@ def _one_prompt(value: Any) -> Any:
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or not value or any(type(item) is not int or item < 0 for item in value):
-        raise PydanticCustomError("prompt", "expected a string or an array of token ids")
+        raise invalid("Expected a string or an array of token ids.")
     return value
 
 
 class CompletionRequest(SamplingBody):
     """`prompt` is text or token ids. `logprobs` is the number of alternatives, 0 to 5."""
 
-    harmless = {"best_of": (1,), "n": (1,), "suffix": ("",)}
+    harmless = {**SamplingBody.harmless, "best_of": (1,), "n": (1,), "suffix": ("",)}
 
     prompt: Annotated[str | list[int], BeforeValidator(_one_prompt)]
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
@@ -37,9 +36,14 @@ class CompletionRequest(SamplingBody):
     @model_validator(mode="after")
     def _no_log_probabilities_of_the_prompt(self) -> "CompletionRequest":
         if self.echo and self.logprobs is not None:
-            raise unsupported("'echo' together with 'logprobs' is not supported: prompts are not scored.")
+            reason = "'echo' together with 'logprobs' is not supported: prompts are not scored."
+            raise unsupported(reason, param="echo")
         return self
 
     @property
     def token_limit(self) -> int:
         return self.max_tokens or DEFAULT_MAX_TOKENS
+
+    @property
+    def token_limit_name(self) -> str:
+        return "max_tokens"

@@ -3,9 +3,8 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
-from pydantic_core import PydanticCustomError
 
-from inference.gateway.schemas.parsing import RequestBody
+from inference.gateway.schemas.parsing import RequestBody, invalid
 from inference.gateway.schemas.sampling import Name
 
 INPUT_LIMIT = 2048
@@ -19,12 +18,13 @@ def _listed(value: Any) -> Any:
     """Always a list of inputs, each a non-empty string or a non-empty list of token ids."""
     items = [value] if isinstance(value, str) or _is_tokens(value) else value
     if not isinstance(items, list) or not items:
-        raise PydanticCustomError("input", "expected a string, an array of strings or arrays of token ids")
+        raise invalid("Expected a string, an array of strings or arrays of token ids, and at least one.")
     if len(items) > INPUT_LIMIT:
-        raise PydanticCustomError("input", "at most {limit} inputs fit into one call", {"limit": INPUT_LIMIT})
-    for item in items:
+        raise invalid(f"At most {INPUT_LIMIT} inputs fit into one call, and these are {len(items)}.")
+    for index, item in enumerate(items):
         if not (isinstance(item, str) and item) and not _is_tokens(item):
-            raise PydanticCustomError("input", "every input must be a non-empty string or array of token ids")
+            reason = "Every input must be a string or an array of token ids, and none may be empty."
+            raise invalid(reason, param=f"[{index}]")
     return items
 
 

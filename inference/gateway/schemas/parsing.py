@@ -1,28 +1,13 @@
-"""From a JSON object to a request, with OpenAI's words for everything that is wrong."""
+"""From a JSON object to a request. What is wrong is told in `schemas.wording`."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 
 from inference.gateway.errors import InvalidRequest, UnsupportedParameter
-
-UNSUPPORTED = "unsupported_parameter"
-
-_WORDS = {
-    "string_type": "a string", "float_type": "a decimal", "int_type": "an integer", "bool_type": "a boolean",
-    "list_type": "an array", "dict_type": "an object", "model_type": "an object", "literal_error": "a known value",
-}  # fmt: skip
-_JSON_NAMES = {
-    str: "a string", bool: "a boolean", int: "an integer", float: "a decimal", list: "an array", dict: "an object",
-    type(None): "null",
-}  # fmt: skip
-_BOUNDS = {
-    "less_than_equal": ("above maximum", "<=", "le", "above_max"),
-    "greater_than_equal": ("below minimum", ">=", "ge", "below_min"),
-    "greater_than": ("below minimum", ">", "gt", "below_min"),
-}
+from inference.gateway.schemas import wording
 
 
 class RequestBody(BaseModel):
@@ -37,76 +22,42 @@ class RequestBody(BaseModel):
 Body = TypeVar("Body", bound=RequestBody)
 
 
-def parse(schema: type[Body], data: Any) -> Body:
-    """The validated request. Raises `InvalidRequest` or `UnsupportedParameter`, with `param`."""
+def parse(schema: type[Body], data: Any, *, at: str = "") -> Body:
+    """The validated request. `at` is where it lies in the body, such as `input`.
+
+    Raises `InvalidRequest` or `UnsupportedParameter`, with `param`.
+    """
     if not isinstance(data, dict):
-        raise InvalidRequest("The request body must be a JSON object.", code="invalid_type")
-    kept = {name: value for name, value in data.items() if not _drops(schema, name, value)}
+        what = f"'{at}'" if at else "The request body"
+        reason = f"{what} must be a JSON object, but is {wording.name_type(data)}."
+        raise InvalidRequest(reason, param=at or None, code="invalid_type")
+    if not schema.harmless.keys().isdisjoint(data):
+        data = {name: value for name, value in data.items() if not _is_dropped(schema, name, value, at=at)}
     try:
-        return schema.model_validate(kept)
+        return schema.model_validate(data)
     except ValidationError as error:
-        raise _translate(error) from None
+        raise wording.explain(error, known=[*schema.model_fields, *schema.harmless], at=at) from None
 
 
-def unsupported(reason: str) -> PydanticCustomError:
+def invalid(reason: str, *, param: str = "") -> PydanticCustomError:
+    """For validators: what is wrong, as a whole sentence. `param` continues the path of what is validated."""
+    return PydanticCustomError(wording.TOLD, "{reason}", {"reason": reason, "param": param})
+
+
+def unsupported(reason: str, *, param: str = "") -> PydanticCustomError:
     """For validators: the value is OpenAI's, but we cannot honour it."""
-    return PydanticCustomError(UNSUPPORTED, "{reason}", {"reason": reason})
+    return PydanticCustomError(wording.UNSUPPORTED, "{reason}", {"reason": reason, "param": param})
 
 
-def _drops(schema: type[RequestBody], name: str, value: Any) -> bool:
+def is_one_of(value: Any, neutral: tuple[Any, ...]) -> bool:
+    """Whether a value changes nothing. True is not 1 here."""
+    return value is None or any(value == each and type(value) is type(each) for each in neutral)
+
+
+def _is_dropped(schema: type[RequestBody], name: str, value: Any, *, at: str) -> bool:
     """True for an unsupported parameter at a value that changes nothing; any other value is refused."""
     if name not in schema.harmless:
         return False
-    if value is not None and not any(
-        value == same and type(value) is type(same) for same in schema.harmless[name]
-    ):
-        raise UnsupportedParameter(name)
+    if not is_one_of(value, schema.harmless[name]):
+        raise UnsupportedParameter(f"{at}.{name}" if at else name)
     return True
-
-
-def _translate(error: ValidationError) -> InvalidRequest | UnsupportedParameter:
-    details = error.errors(include_url=False)
-    unknown = [_path(detail["loc"]) for detail in details if detail["type"] == "extra_forbidden"]
-    if unknown:
-        return _unrecognised(unknown)
-    return _worded(details[0])
-
-
-def _unrecognised(names: list[str]) -> InvalidRequest:
-    plural = "s" if len(names) > 1 else ""
-    listed = ", ".join(names)
-    reason = f"Unrecognized request argument{plural} supplied: {listed}"
-    return InvalidRequest(reason, param=names[0], code="unknown_parameter")
-
-
-def _worded(detail: ErrorDetails) -> InvalidRequest | UnsupportedParameter:
-    kind, path, given = detail["type"], _path(detail["loc"]), detail["input"]
-    if kind == "missing":
-        reason = f"Missing required parameter: '{path}'."
-        return InvalidRequest(reason, param=path, code="missing_required_parameter")
-    if kind == UNSUPPORTED:
-        return UnsupportedParameter(path or None, reason=detail["msg"])
-    if kind in _BOUNDS:
-        return _out_of_range(detail, path)
-    if kind in _WORDS and kind != "literal_error":
-        got = _JSON_NAMES.get(type(given), "another type")
-        reason = f"Invalid type for '{path}': expected {_WORDS[kind]}, but got {got} instead."
-        return InvalidRequest(reason, param=path, code="invalid_type")
-    reason = f"Invalid value for '{path}': {detail['msg'].removeprefix('Value error, ')}."
-    return InvalidRequest(reason.replace("..", "."), param=path or None)
-
-
-def _out_of_range(detail: ErrorDetails, path: str) -> InvalidRequest:
-    words, sign, bound, code = _BOUNDS[detail["type"]]
-    noun = "integer" if isinstance(detail["input"], int) else "decimal"
-    limit = f"{detail.get('ctx', {})[bound]:g}"
-    reason = f"Invalid '{path}': {noun} {words} value. Expected a value {sign} {limit}, but got {detail['input']} instead."
-    return InvalidRequest(reason, param=path, code=f"{noun}_{code}_value")
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    """`messages[0].content` for ("messages", 0, "content")."""
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    return path

@@ -3,11 +3,10 @@
 import base64
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
 from inference.gateway.errors import InvalidRequest
-from inference.gateway.schemas.parsing import RequestBody
+from inference.gateway.schemas.parsing import RequestBody, invalid
 from inference.gateway.schemas.sampling import Name
 
 ITEM_LIMIT = 64
@@ -29,7 +28,8 @@ class PredictionRequest(RequestBody):
     @model_validator(mode="after")
     def _names_one_model(self) -> "PredictionRequest":
         if (self.model is None) == (self.version is None):
-            raise PydanticCustomError("model", "name either 'model' or 'version'")
+            reason = "Name the model once, as 'model' or as 'version'."
+            raise invalid(reason, param="model")
         return self
 
     @property
@@ -37,35 +37,39 @@ class PredictionRequest(RequestBody):
         return self.model or self.version or ""
 
 
+def _listed(value: Any) -> Any:
+    """Of one or several strings, all of them."""
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, list) or not all(isinstance(item, str) and item for item in items):
+        raise invalid("Expected a string or an array of strings, none of them empty.")
+    if not 1 <= len(items) <= ITEM_LIMIT:
+        raise invalid(f"Expected 1 to {ITEM_LIMIT} items, but got {len(items)}.")
+    return value
+
+
+OneOrSeveral = Annotated[str | list[str], BeforeValidator(_listed)]
+
+
 class TextInput(RequestBody):
     """Input of text classification: `text` is one string or several; `top_k` bounds the labels reported."""
 
-    text: str | list[str]
+    text: OneOrSeveral
     top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     def items(self) -> list[str]:
-        texts = [self.text] if isinstance(self.text, str) else self.text
-        return _checked(texts, "text")
+        return [self.text] if isinstance(self.text, str) else self.text
 
 
 class ImageInput(RequestBody):
     """Input of image classification: base64 or a data URL, one or several."""
 
-    image: str | list[str]
+    image: OneOrSeveral
     top_k: Annotated[int, Field(ge=1, le=1000)] | None = None
 
     def items(self) -> list[bytes]:
         """The encoded images (PNG, JPEG, ...), as bytes. Raises `InvalidRequest`."""
         images = [self.image] if isinstance(self.image, str) else self.image
-        return [_decode(image) for image in _checked(images, "image")]
-
-
-def _checked(items: list[str], name: str) -> list[str]:
-    if not items or len(items) > ITEM_LIMIT or not all(items):
-        raise InvalidRequest(
-            f"'input.{name}' takes 1 to {ITEM_LIMIT} non-empty items.", param=f"input.{name}"
-        )
-    return items
+        return [_decode(image) for image in images]
 
 
 def _decode(text: str) -> bytes:

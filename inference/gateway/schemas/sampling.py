@@ -3,16 +3,22 @@
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from inference.gateway.schemas.parsing import RequestBody
+from inference.gateway.schemas.parsing import RequestBody, invalid
+from inference.gateway.schemas.wording import quote
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 _SEED_LIMIT = 2**63
 
 
 def _listed(value: Any) -> Any:
-    return [] if value is None else [value] if isinstance(value, str) else value
+    if isinstance(value, list):
+        return value
+    if value is None:
+        return []
+    if not isinstance(value, str):
+        raise invalid("Expected a string, or an array of at most 4 strings.")
+    return [value]
 
 
 StopStrings = Annotated[
@@ -29,6 +35,14 @@ class StreamOptions(RequestBody):
 
 class SamplingBody(RequestBody):
     """What both endpoints take. `top_k` and `repetition_penalty` are extras with their usual meaning."""
+
+    # Extras of vLLM that we do not have.
+    harmless = {
+        "allowed_token_ids": ([],), "bad_words": ([],), "ignore_eos": (False,), "include_stop_str_in_output": (False,),
+        "length_penalty": (1, 1.0), "min_p": (0, 0.0), "min_tokens": (0,), "priority": (0,), "prompt_logprobs": (),
+        "skip_special_tokens": (True,), "spaces_between_special_tokens": (True,), "stop_token_ids": ([],),
+        "use_beam_search": (False,),
+    }  # fmt: skip
 
     model: Name
     stream: bool | None = None
@@ -51,15 +65,13 @@ class SamplingBody(RequestBody):
     def _keys_are_token_ids(cls, value: dict[str, float] | None) -> dict[str, float] | None:
         for key in value or {}:
             if not (key.isascii() and key.isdecimal() and len(key) <= 10):
-                raise PydanticCustomError("token_id", "{key} is not a token id", {"key": repr(key)})
+                raise invalid(f"{quote(key)} is no token id. Keys are token ids such as '50256'.")
         return value
 
     @model_validator(mode="after")
     def _stream_options_need_a_stream(self) -> "SamplingBody":
-        if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError(
-                "stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled"
-            )
+        if self.wants_usage_chunk and not self.stream:
+            raise invalid("'include_usage' is only allowed when 'stream' is true.", param="stream_options")
         return self
 
     @property

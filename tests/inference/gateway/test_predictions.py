@@ -145,7 +145,7 @@ def test_a_prediction_whose_web_process_died_has_failed(
     ("wrong", "param"),
     [
         ({"image": "http://127.0.0.1/x.png"}, "input.image"), ({"image": []}, "input.image"), ({}, "input"),
-        ({"image": "aGk=", "size": 3}, "size"), ({"image": "é"}, "input.image"), ({"text": "x"}, "text"),
+        ({"image": "aGk=", "size": 3}, "input.size"), ({"image": "é"}, "input.image"), ({"text": "x"}, "input.text"),
     ],
 )  # fmt: skip
 def test_wrong_inputs_are_named(

@@ -73,4 +73,4 @@ def cut_embeddings(client: openai.OpenAI, vectors: str) -> None:
         openai.BadRequestError, match=r"one of 8, 32 for this model\. You were not charged"
     ) as no:
         client.embeddings.create(model=vectors, input="a fox", dimensions=9)
-    assert (no.value.type, no.value.code) == ("invalid_request_error", "input_refused")
+    assert (no.value.code, no.value.param) == ("input_refused", "dimensions")

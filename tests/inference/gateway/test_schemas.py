@@ -28,7 +28,7 @@ def refusal_of(schema: Any, body: dict[str, Any]) -> dict[str, Any]:
     ("name", "value"),
     [
         ("tools", [{"type": "function", "function": {"name": "f"}}]), ("tool_choice", "required"), ("n", 2),
-        ("functions", [{"name": "f"}]), ("function_call", "auto"), ("audio", {"voice": "a", "format": "mp3"}),
+        ("functions", [{"name": "f"}]), ("function_call", {"name": "f"}), ("audio", {"voice": "a", "format": "mp3"}),
         ("modalities", ["text", "audio"]), ("prediction", {"type": "content", "content": "x"}),
         ("response_format", {"type": "json_schema", "json_schema": {}}), ("response_format", {"type": "json_object"}),
         ("reasoning_effort", "high"), ("service_tier", "priority"), ("web_search_options", {}),
@@ -42,19 +42,6 @@ def test_parameters_that_would_change_the_result_are_refused_by_name(name: str, 
 
 def test_a_repetition_penalty_that_no_model_survives_is_refused() -> None:
     assert refusal_of(ChatRequest, HELLO | {"repetition_penalty": 1e-40})["param"] == "repetition_penalty"
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("tools", []), ("tool_choice", "none"), ("n", 1), ("modalities", ["text"]), ("store", True),
-        ("response_format", {"type": "text"}), ("service_tier", "auto"), ("user", "u-1"), ("metadata", {"a": "b"}),
-        ("safety_identifier", "s"), ("prompt_cache_key", "k"), ("prompt_cache_retention", "24h"),
-        ("parallel_tool_calls", False), ("audio", None), ("logit_bias", None), ("stop", None),
-    ],
-)  # fmt: skip
-def test_parameters_that_change_nothing_are_accepted(name: str, value: Any) -> None:
-    assert parse(ChatRequest, HELLO | {name: value}).model == "acme/tiny"
 
 
 def test_every_parameter_that_the_stock_client_sends_is_known() -> None:
@@ -73,7 +60,8 @@ def test_every_parameter_that_the_stock_client_sends_is_known() -> None:
 
 def test_unknown_parameters_are_refused_in_openai_words() -> None:
     refusal = refusal_of(ChatRequest, HELLO | {"temprature": 1})
-    assert refusal["message"] == "Unrecognized request argument supplied: temprature"
+    expected = "Unrecognized request argument supplied: temprature. Did you mean 'temperature'?"
+    assert refusal["message"] == expected
     assert (refusal["code"], refusal["param"]) == ("unknown_parameter", "temprature")
 
 
@@ -117,12 +105,13 @@ def test_missing_parameters_are_named() -> None:
 @pytest.mark.parametrize(
     ("message", "param"),
     [
-        ({"role": "tool", "content": "x", "tool_call_id": "1"}, "messages[0]"),
+        ({"role": "tool", "content": "x", "tool_call_id": "1"}, "messages[0].role"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
-            "messages[0].content",
+            "messages[0].content[0]",
         ),
-        ({"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}, "messages[0]"),
+        ({"role": "assistant", "content": "x", "tool_calls": [{"id": "1"}]}, "messages[0].tool_calls"),
+        ({"role": "assistant", "content": None, "audio": {"id": "1"}}, "messages[0].audio"),
     ],
 )
 def test_messages_that_need_more_than_text_are_refused(message: dict[str, Any], param: str) -> None:
@@ -179,7 +168,7 @@ def test_embedding_inputs_become_a_list() -> None:
     ):
         assert parse(EmbeddingRequest, {"model": "m", "input": given}).input == expected
     for wrong in ("", [], [""], [[]], [1, "a"], ["a"] * 2049):
-        assert refusal_of(EmbeddingRequest, {"model": "m", "input": wrong})["param"] == "input"
+        assert refusal_of(EmbeddingRequest, {"model": "m", "input": wrong})["param"].startswith("input")
     assert (
         refusal_of(EmbeddingRequest, {"model": "m", "input": "a", "dimensions": 0})["param"] == "dimensions"
     )

@@ -140,6 +140,15 @@ def test_dimensions_cuts_and_rescales_where_the_model_allows_it(load, tmp_path: 
         bench.submit("odd", [[5]], dimensions=9)
 
 
+@pytest.mark.parametrize("modes", [["mean"], ["mean", "max"]])
+def test_the_length_that_vectors_have_anyway_may_be_asked_for(load, tmp_path: Path, modes):
+    write_model(tmp_path, "bert", "Model")
+    write_sentence_files(tmp_path, modes=modes, normalize=True)
+    bench = load(tmp_path, TASK)
+    whole = vectors(bench.ask("whole", [[5, 6, 7]]))
+    np.testing.assert_array_equal(vectors(bench.ask("same", [[5, 6, 7]], dimensions=whole.shape[1])), whole)
+
+
 @pytest.mark.parametrize(
     "items",
     [[], [[]], [[120]], [[-1]], [[1.5]], [["a"]], [b"bytes"], [[5] * 81]],
