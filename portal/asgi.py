@@ -46,12 +46,23 @@ def beside(data_plane: ASGIApp, pages: ASGIApp) -> ASGIApp:
             return
         root = scope.get("root_path", "") + DATA_PLANE
         path = scope["path"]
-        if path == root or path.startswith(f"{root}/"):
+        if path.startswith(f"{root}/") and "//" not in path and path[-1] != "/":
             await data_plane({**scope, "root_path": root}, receive, send)
+        elif (meant := _meant_below(path, root)) is not None:
+            await data_plane({**scope, "path": meant, "root_path": root}, receive, send)
         else:
             await pages(scope, receive, send)
 
     return dispatch
+
+
+def _meant_below(path: str, root: str) -> str | None:
+    """A path of the data plane as it was meant: base URLs are joined with a slash too many, or end in one, and
+    `/V1` is no page either. None for all others.
+    """
+    tidy = "/" + "/".join(filter(None, path.split("/")))
+    head, rest = tidy[: len(root)], tidy[len(root) :]
+    return root + rest if head.lower() == root.lower() and rest[:1] in ("", "/") else None
 
 
 application = compose()

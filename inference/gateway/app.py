@@ -1,6 +1,7 @@
 """The ASGI application of the data plane, to be mounted under /v1."""
 
 import asyncio
+import difflib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -37,6 +38,10 @@ log = logging.getLogger(__name__)
 # A Redis that is full stays so until calls have ended or the meter has read what they used.
 FULL_SECONDS = 5
 DATABASE_SECONDS = 1
+
+ADDRESSES = (
+    "/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/predictions", "/v1/models",
+)  # fmt: skip
 
 
 class InternalError(CallError):
@@ -110,12 +115,19 @@ async def _refuse(_: Request, error: Exception) -> Response:
 
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    path, method = request.url.path, request.method
+    path, method = request.url.path[:200], request.method
     if error.status_code == 405:
-        answer = refusal(MethodNotAllowed(method=method, path=path))
+        allowed = (error.headers or {}).get("Allow", "")
+        answer = refusal(MethodNotAllowed(method=method, path=path, allowed=allowed))
         answer.headers.update(error.headers or {})
         return answer
-    return refusal(UnknownUrl(method=method, path=path))
+    return refusal(UnknownUrl(method=method, path=path, advice=_advise(path)))
+
+
+def _advise(path: str) -> str:
+    """The address that was meant, if one is near."""
+    near = difflib.get_close_matches(path.lower().rstrip("/"), ADDRESSES, n=1, cutoff=0.75)
+    return f"Did you mean {near[0]}?" if near else f"There are {', '.join(ADDRESSES)}."
 
 
 async def _refuse_without_redis(request: Request, error: Exception) -> Response:

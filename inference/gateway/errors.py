@@ -13,6 +13,8 @@ _CODES = {"listing_withdrawn": "model_not_found", "version_not_ready": "model_no
 # Statuses that stock clients would misread: they retry 409, and know no 410.
 _STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404, "budget_currency_mismatch": 400}
 
+_ABOUT_THE_MODEL = {"model_not_found", "not_subscribed", "unsupported_model"}
+
 
 class CallError(PortalError):
     """A refusal with OpenAI's `type`; `param` names the offending parameter, `retry_after` is in seconds.
@@ -63,7 +65,17 @@ class BodyTooLarge(CallError):
 class UnsupportedMediaType(CallError):
     status = 415
     code = "unsupported_media_type"
-    message = "The request body must be JSON: send the header Content-Type: application/json."
+    message = (
+        "The request body must be JSON, but is '{kind}'. Send the header Content-Type: application/json."
+    )
+
+
+class UnsupportedEncoding(CallError):
+    status = 415
+    code = "unsupported_content_encoding"
+    message = (
+        "The Content-Encoding '{encoding}' is not supported. Send the body as it is, or as gzip or deflate."
+    )
 
 
 class SlowBody(CallError):
@@ -75,13 +87,13 @@ class SlowBody(CallError):
 class UnknownUrl(CallError):
     status = 404
     code = "unknown_url"
-    message = "Unknown request URL: {method} {path}. Please check the URL for typos."
+    message = "Unknown request URL: {method} {path}. {advice}"
 
 
 class MethodNotAllowed(CallError):
     status = 405
     code = "method_not_supported"
-    message = "Not allowed to {method} on {path}."
+    message = "Not allowed to {method} on {path}. Use {allowed}."
 
 
 class MissingKey(CallError):
@@ -255,7 +267,8 @@ def describe(error: PortalError) -> dict[str, Any]:
     """The body of a refusal; it names the call where there was one."""
     code = getattr(error, "fine_code", None) or _CODES.get(error.code, error.code)
     kind = getattr(error, "type", None) or _type_of(status_of(error), code)
-    told = {"message": str(error), "type": kind, "param": getattr(error, "param", None), "code": code}
+    param = getattr(error, "param", None) or ("model" if code in _ABOUT_THE_MODEL else None)
+    told = {"message": str(error), "type": kind, "param": param, "code": code}
     request_id = getattr(error, "request_id", None)
     return {"error": told | ({"request_id": request_id} if request_id else {})}
 
@@ -269,6 +282,8 @@ def headers_of(error: PortalError) -> dict[str, str]:
     """Headers that belong to a refusal: how long to wait, and what limited it."""
     retry_after = getattr(error, "retry_after", None) or error.data.get("retry_after")
     headers: dict[str, str] = {}
+    if isinstance(error, UnsupportedEncoding):
+        headers["accept-encoding"] = "gzip, deflate"
     if isinstance(retry_after, int | float) and retry_after > 0:
         headers["retry-after"] = str(max(1, math.ceil(retry_after)))
         headers["retry-after-ms"] = str(max(1, math.ceil(retry_after * 1000)))

@@ -10,6 +10,7 @@ from inference.gateway.answering import json_response
 from inference.gateway.errors import ModelNotFound
 from inference.gateway.lookup import Caller, split_name
 from inference.gateway.roster import Roster
+from marketplace import entitlement
 from marketplace.models import Listing, PriceComponent, Subscription, Version
 from portal.kit.money import Money
 
@@ -34,15 +35,15 @@ async def listed(process: "GatewayProcess", request: Request) -> Response:
 
 
 async def retrieve(process: "GatewayProcess", request: Request) -> Response:
-    """One of them, by `owner/slug`; the slash may be percent-encoded. Raises `ModelNotFound`."""
+    """One of them, by `owner/slug` or `owner/slug:number`; the slash may be percent-encoded.
+
+    Raises `ModelNotFound` or `VersionNotReady`.
+    """
     caller = await process.identifier.fresh_caller(request.headers.get("authorization"))
     name = str(request.path_params["model"])
-    path, _ = split_name(name)
-    subscriptions = await process.identifier.in_thread(lambda: find_callable(caller, path=path))
-    if not subscriptions:
-        raise ModelNotFound(model=name, param="model")
+    subscription, version = await process.identifier.in_thread(lambda: find_one(caller, name))
     await process.roster.ready()
-    return json_response(describe(subscriptions[0], process.roster))
+    return json_response(describe(subscription, process.roster, pinned=version))
 
 
 def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscription]:
@@ -64,14 +65,27 @@ def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscripti
     return list(found)
 
 
-def describe(subscription: Subscription, roster: Roster) -> dict[str, Any]:
-    """OpenAI's model object, and what a marketplace adds to it."""
+def find_one(caller: Caller, name: str) -> tuple[Subscription, Version | None]:
+    """The subscription that a name is callable by, and the version where the name pins one. Blocks on Postgres.
+
+    Raises `ModelNotFound` or `VersionNotReady`.
+    """
+    path, number = split_name(name)
+    subscription = next(iter(find_callable(caller, path=path)), None)
+    if subscription is None:
+        raise ModelNotFound(model=name, param="model")
+    pinned = None if number is None else entitlement.find_version(subscription.listing, number=number)
+    return subscription, pinned
+
+
+def describe(subscription: Subscription, roster: Roster, *, pinned: Version | None = None) -> dict[str, Any]:
+    """OpenAI's model object, and what a marketplace adds to it: of the current version, or of the pinned one."""
     listing: Listing = subscription.listing
-    version = listing.current_version
+    version = pinned or listing.current_version
     assert version is not None
     terms = subscription.plan_version
     return {
-        "id": listing.path, "object": "model", "created": int(listing.created_at.timestamp()),
+        "id": f"{listing.path}:{pinned.number}" if pinned else listing.path, "object": "model", "created": int(listing.created_at.timestamp()),
         "owned_by": listing.organisation.slug, "name": listing.name, "description": listing.summary,
         "task": version.task, "version": version.number, "context_length": version.context_length or None,
         "status": _status(version, roster), "plan": {"name": terms.plan.name, "kind": terms.plan.kind},

@@ -4,7 +4,7 @@ from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from billing import invoicing
 from billing import usage as metered
@@ -15,7 +15,7 @@ from portal.kit import clock
 
 
 @login_required
-@require_GET
+@require_safe
 def overview(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET, default="month")

@@ -4,7 +4,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from billing.earnings import Summary
 from portal.dashboard import reports
@@ -15,7 +15,7 @@ from portal.kit.tables import Column
 
 
 @login_required
-@require_GET
+@require_safe
 def earnings(request: HttpRequest) -> HttpResponse:
     """Usage, fees, commission and net by listing; what the marketplace owes."""
     organisation = actor(request).organisation

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext_lazy as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from marketplace import catalogue
 from marketplace.catalogue import Filters
@@ -29,7 +29,7 @@ SIZES = [
 NARROWING = ("task", "plan_kind", "licence", "language", "tag", "provider", "largest", "price")
 
 
-@require_GET
+@require_safe
 def explore(request: HttpRequest) -> HttpResponse:
     asked = request.GET
     text, shown = asked.get("q", "").strip(), _number(asked, "shown")
@@ -55,7 +55,7 @@ def explore(request: HttpRequest) -> HttpResponse:
     return render(request, "marketplace/explore.html", context)
 
 
-@require_GET
+@require_safe
 def demo_progress(request: HttpRequest) -> HttpResponse:
     """What an open catalogue asks again and again; it also hears of it when a step has added something."""
     building = demo.building()

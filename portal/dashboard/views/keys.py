@@ -40,7 +40,7 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
 
 @never_cache
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def keys(request: HttpRequest) -> HttpResponse:
     """The keys and the form for a new one; its text is in the answer to the form alone."""
     acting = actor(request)
@@ -70,7 +70,7 @@ def keys(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def limits(request: HttpRequest, key_id: UUID) -> HttpResponse:
     """What a key may do and spend, how much of it is left, and the form that changes it."""
     acting = actor(request, "use")

@@ -6,7 +6,7 @@ from uuid import UUID
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from billing import measuring
 from marketplace.models import Listing, Meter, Plan, Version
@@ -17,7 +17,7 @@ from portal.kit import markdown
 from portal.kit.money import exponent
 
 
-@require_GET
+@require_safe
 def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     """The playground and the card."""
     context = _shared(request, owner, slug, tab="overview")
@@ -34,7 +34,7 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     return render(request, "marketplace/listing/overview.html", context)
 
 
-@require_GET
+@require_safe
 def plans(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     """The plans side by side, with what a month of use would cost on each."""
     context = _shared(request, owner, slug, tab="plans")
@@ -48,7 +48,7 @@ def plans(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     return render(request, "marketplace/listing/plans.html", context)
 
 
-@require_GET
+@require_safe
 def api(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     context = _shared(request, owner, slug, tab="api")
     base_url = f"{settings.PUBLIC_URL}/v1"
@@ -56,7 +56,7 @@ def api(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     return render(request, "marketplace/listing/api.html", context)
 
 
-@require_GET
+@require_safe
 def versions(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     """Every ready version; how the current one was trained and evaluated."""
     context = _shared(request, owner, slug, tab="versions")
@@ -71,7 +71,7 @@ def versions(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     return render(request, "marketplace/listing/versions.html", context)
 
 
-@require_GET
+@require_safe
 def measured(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     context = _shared(request, owner, slug, tab="performance")
     found = performance.hours(context["listing"])

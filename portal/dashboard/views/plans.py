@@ -21,7 +21,7 @@ from portal.kit.money import exponent
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest, slug: str) -> HttpResponse:
     acting = actor(request, "publish")
     listing = finding.owned(slug, by=acting.organisation)
@@ -38,7 +38,7 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def revise(request: HttpRequest, slug: str, plan_slug: str) -> HttpResponse:
     acting = actor(request, "publish")
     listing = finding.owned(slug, by=acting.organisation)

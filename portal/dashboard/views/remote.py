@@ -18,7 +18,7 @@ from portal.kit.errors import NotFound
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest, slug: str) -> HttpResponse:
     """The form; its second button only tries what was typed, and shows what came back."""
     acting = actor(request, "publish")

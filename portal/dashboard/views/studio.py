@@ -46,7 +46,7 @@ def listings(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def new(request: HttpRequest) -> HttpResponse:
     acting = actor(request, "publish")
     form = NewListingForm(request.POST or None)
@@ -73,7 +73,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def edit(request: HttpRequest, slug: str) -> HttpResponse:
     acting, found = _mine(request, slug)
     form = ListingForm(request.POST or None, initial=_described(found))

@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from billing import invoicing
 from billing import usage as metered
@@ -32,7 +32,7 @@ _MOST_OFFERED = 100
 
 
 @login_required
-@require_GET
+@require_safe
 def usage(request: HttpRequest) -> HttpResponse:
     """Totals, charts and a row per model or key; the page polls itself."""
     organisation = actor(request).organisation
@@ -55,7 +55,7 @@ def usage(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def requests(request: HttpRequest) -> HttpResponse:
     """The log: every admitted call with its tokens, times and cost."""
     organisation = actor(request).organisation
@@ -81,7 +81,7 @@ def requests(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-@require_GET
+@require_safe
 def invoice(request: HttpRequest) -> HttpResponse:
     """What the running periods would cost if they ended now."""
     draft = invoicing.draft(actor(request).organisation, clock.now())
