@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 
 from billing import metering, partitions
 from billing.credit import budget_leases, leases, reaper
-from portal.kit import clock
+from portal.kit import clock, redis_fitness
 
 _BLOCK_MS = 200
 # Far longer than any batch takes, so that only the dead are robbed.
@@ -66,6 +66,7 @@ class Meter:
             Chore(1, self._claim),
             Chore(60, lambda: metering.sweep(older_ms=_LEFT_BEHIND_MS)),
             Chore(10, lambda: _return_unused(since=clock.now() - _IDLE_LEASE)),
+            Chore(60, redis_fitness.report),
             Chore(3600, lambda: metering.forget_dead(idle_ms=_DEAD_MS)),
         )
 

@@ -2,6 +2,8 @@
 
 from typing import TypedDict
 
+from portal.kit.redis_file import REWRITE_SECONDS
+
 
 class Entry(TypedDict):
     """One line of Celery's beat schedule. `expires`: a late one is not worth doing twice."""
@@ -21,5 +23,6 @@ SCHEDULE: dict[str, Entry] = {
     "measure called listings": every(60, "billing.measure_recent"),
     "measure all listings": every(3600, "billing.measure_known"),
     "keep prominent listings": every(3600, "marketplace.refresh_prominence"),
+    "forget expired texts": every(REWRITE_SECONDS, "inference.rewrite_redis_file"),
     "sweep expired uploads": every(3600, "inference.sweep_uploads"),
 }

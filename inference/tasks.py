@@ -76,6 +76,14 @@ def sweep_uploads() -> None:
     weights.reclaim(clock.now())
 
 
+@app.task(name="inference.rewrite_redis_file")
+def rewrite_redis_file() -> None:
+    """Take prompts and answers that have expired off Redis' disk."""
+    from portal.kit import redis_file
+
+    redis_file.rewrite()
+
+
 def _count_attempt(version_id: str) -> int:
     from portal.kit import redis
 

@@ -4,6 +4,7 @@ An empty async Django view costs about 0.45 ms of a core, a bare ASGI applicatio
 `/v1` is the hot path, so it does not pass Django's middleware. The activities behind it are the same.
 """
 
+import asyncio
 import os
 from typing import cast
 
@@ -42,6 +43,10 @@ def beside(data_plane: ASGIApp, pages: ASGIApp) -> ASGIApp:
 
     async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
+            if refusal := await asyncio.to_thread(_find_refusal):
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": refusal})
+                return
             await data_plane(scope, receive, send)
             return
         root = scope.get("root_path", "") + DATA_PLANE
@@ -63,6 +68,17 @@ def _meant_below(path: str, root: str) -> str | None:
     tidy = "/" + "/".join(filter(None, path.split("/")))
     head, rest = tidy[: len(root)], tidy[len(root) :]
     return root + rest if head.lower() == root.lower() and rest[:1] in ("", "/") else None
+
+
+def _find_refusal() -> str:
+    """Why the services that were named cannot be used; "" if they can, or do not say."""
+    from portal.kit import redis_fitness
+
+    try:
+        redis_fitness.require()
+    except redis_fitness.Unfit as unfit:
+        return f"Mercato cannot start: {unfit}"
+    return ""
 
 
 application = compose()

@@ -116,9 +116,10 @@ TEMPLATES: list[dict[str, Any]] = [
 DATABASES = {"default": environment.database()}
 CACHES = {
     "default": {
-        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "BACKEND": "portal.kit.cache.SurvivingCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "cache",
+        "OPTIONS": {"socket_timeout": 1, "socket_connect_timeout": 1},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -40,6 +40,8 @@ def main() -> None:
 def run(home: Path, *, checked: Checked) -> None:
     """Start the services, bring the database and the static files up to date, supervise until a signal."""
     port = checked.port
+    for warning in checked.warnings:
+        say(f"Warning: {warning}")
     with start_services(home, checked) as services:
         # Not before the home is ours: a predecessor that is still stopping may hold the port as well.
         refuse_taken_port(port)

@@ -62,9 +62,11 @@ class Relay:
                 log.exception("an entry of the reply stream was skipped")
 
     async def tidy(self) -> None:
-        """Drop what has been read, and let the stream live on for a while."""
+        """Drop what has been read, and let the stream live on for a while. All of it: else the last answers would
+        stay for as long as nobody calls.
+        """
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.xtrim(self.stream, minid=self._position, approximate=True)
+        pipeline.xtrim(self.stream, minid=_after(self._position), approximate=False)
         pipeline.expire(self.stream, STREAM_SECONDS)
         await pipeline.execute()
 
@@ -112,6 +114,12 @@ class Relay:
         call.add(data.get("text", ""), data.get("logprobs"))
         if call.backlog > BACKLOG_BYTES and not call.cancelled:
             await self.cancel(call)
+
+
+def _after(position: str) -> str:
+    """The first id behind a stream's position."""
+    milliseconds, _, number = position.partition("-")
+    return f"{milliseconds}-{int(number) + 1}"
 
 
 def end(call: Call, fields: dict[bytes, bytes]) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from inference import roll_call
 from portal.dashboard import metrics as site_metrics
 from portal.kit import redis as kit_redis
+from portal.kit import redis_fitness
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -18,10 +19,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """The database, Redis and at least one worker answer; 503 and which of them does not, otherwise."""
+    """The database, Redis and at least one worker answer, and Redis takes calls; 503 and which of them does not,
+    otherwise. Warnings are of what would be lost, and keep nobody away.
+    """
     checks = {"database": _check(_ask_database), "redis": _check(_ask_redis), "worker": _check(_ask_worker)}
     ready = all(state == "ok" for state in checks.values())
-    return JsonResponse({"ready": ready, **checks}, status=200 if ready else 503)
+    return JsonResponse({"ready": ready, **checks, "warnings": _warn()}, status=200 if ready else 503)
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -43,8 +46,18 @@ def _ask_database() -> str:
 
 
 def _ask_redis() -> str:
-    kit_redis.client().ping()
-    return "ok"
+    return _examine().refusal or redis_fitness.find_obstacle() or "ok"
+
+
+def _warn() -> list[str]:
+    try:
+        return list(_examine().warnings)
+    except redis.exceptions.RedisError:
+        return []
+
+
+def _examine() -> redis_fitness.Fitness:
+    return redis_fitness.examine(kit_redis.client().info())
 
 
 def _ask_worker() -> str:

@@ -28,6 +28,11 @@ def is_passing(answer: object) -> bool:
     return isinstance(answer, redis.RedisError) and any(code in f"-{answer}" for code in _PASSING_CODES)
 
 
+def is_away(error: object) -> bool:
+    """Whether the server did not answer at all."""
+    return isinstance(error, redis.ConnectionError | redis.TimeoutError)
+
+
 @cache
 def client() -> "redis.Redis":
     """The blocking client, safe to share between threads. Answers are bytes."""

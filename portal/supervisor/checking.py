@@ -14,6 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from portal.embedded.locations import REPOSITORY
 from portal.kit import environment as env
+from portal.kit import redis_fitness
 from portal.supervisor.processes import list_programs
 
 PATIENCE_S = 5
@@ -38,6 +39,7 @@ class Checked:
     port: int
     database_url: str | None
     redis_url: str | None
+    warnings: tuple[str, ...] = ()
 
 
 def check(environment: Mapping[str, str]) -> Checked:
@@ -51,12 +53,13 @@ def check(environment: Mapping[str, str]) -> Checked:
         database_url, redis_url = environment.get("DATABASE_URL"), environment.get("REDIS_URL")
         if database_url:
             reach_database(environment)
-        if redis_url:
-            reach_redis(env.redis_url(environment=environment))
+        warnings = reach_redis(env.redis_url(environment=environment)) if redis_url else ()
         check_settings(environment)
     except env.WrongSetting as error:
         raise CannotStart(str(error)) from None
-    return Checked(port=port, database_url=database_url or None, redis_url=redis_url or None)
+    return Checked(
+        port=port, database_url=database_url or None, redis_url=redis_url or None, warnings=warnings
+    )
 
 
 def check_host(host: str) -> None:
@@ -106,17 +109,20 @@ def reach_database(environment: Mapping[str, str]) -> None:
         raise CannotStart(f"the Postgres of DATABASE_URL cannot be used: {_one_line(error)}.") from None
 
 
-def reach_redis(url: str) -> None:
-    """Ask the Redis of REDIS_URL for a sign of life."""
+def reach_redis(url: str) -> tuple[str, ...]:
+    """Ask the Redis of REDIS_URL what it is. Answers what it puts at risk, in sentences."""
     client = redis.Redis.from_url(
         url, socket_timeout=PATIENCE_S, socket_connect_timeout=PATIENCE_S, retry=None
     )
     try:
-        client.ping()
+        fitness = redis_fitness.examine(client.info())
     except (redis.RedisError, OSError) as error:
         raise CannotStart(f"the Redis of REDIS_URL cannot be used: {_one_line(error)}.") from None
     finally:
         client.close()
+    if fitness.refusal:
+        raise CannotStart(fitness.refusal)
+    return fitness.warnings
 
 
 def _one_line(error: Exception) -> str:

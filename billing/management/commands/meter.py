@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from billing.meter import Meter, spare_collector
+from portal.kit import redis_fitness
 
 
 class Command(BaseCommand):
@@ -19,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--batch", type=int, default=5000, help="Most events in one transaction.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        redis_fitness.require_or_exit()
         meter = Meter(batch=options["batch"])
 
         def stop(signum: int, frame: FrameType | None) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from portal.kit import redis_fitness
+
 
 class Command(BaseCommand):
     requires_system_checks = ()
@@ -15,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--concurrency", type=int, default=2, help="jobs at a time (default: 2)")
 
     def handle(self, *args: Any, concurrency: int, **options: Any) -> None:
+        redis_fitness.require_or_exit()
         from inference.worker.celery_settings import quieten
         from portal.celery import app
 

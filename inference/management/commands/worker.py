@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from portal.kit import redis_fitness
+
 
 class Command(BaseCommand):
     requires_system_checks = ()
@@ -18,6 +20,7 @@ class Command(BaseCommand):
         )  # fmt: skip
 
     def handle(self, *args: Any, device: str, memory_bytes: int, **options: Any) -> None:
+        redis_fitness.require_or_exit()
         from inference.worker.serving import WorkerProcess
         from portal.celery import app
 

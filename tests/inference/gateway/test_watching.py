@@ -67,3 +67,15 @@ async def test_a_process_closes_although_a_cancellation_was_lost() -> None:
     async with asyncio.timeout(60):
         await process.close()
     assert lost.is_set()
+
+
+def test_answers_that_were_delivered_leave_redis_although_nobody_calls_any_more(
+    offer: Offers, client: Clients, worker: Workers
+) -> None:
+    tiny = offer()
+    worker(tiny, pieces=["a secret ", "answer"])
+    assert ask(client(tiny), tiny).choices[0].message.content == "a secret answer"
+    (stream,) = redis.client().keys("inference:reply:*")
+    await_that(lambda: b"secret" not in redis.client().dump(stream), seconds=5)
+    assert redis.client().xlen(stream) == 0
+    assert ask(client(tiny), tiny).choices[0].message.content == "a secret answer"
