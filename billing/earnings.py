@@ -65,8 +65,12 @@ class EarnedPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Earnings of a range, by listing (highest gross first) and by step; `balance` is owed now, all told."""
+    """Earnings from `start` to before `end`, both whole hours, by listing (highest gross first) and by step; `balance`
+    is owed now, all told.
+    """
 
+    start: datetime
+    end: datetime
     total: Earned
     listings: tuple[ListingEarned, ...]
     steps: tuple[EarnedPoint, ...]
@@ -74,7 +78,7 @@ class Summary:
 
 
 def summary(provider: Organisation, start: datetime, end: datetime, *, step: Step = "day") -> Summary:
-    """Earnings in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
+    """Earnings from the hour `spans.bound(start)` to before that of `end`. Raises `MixedCurrencies`."""
     if step == "hour":
         # An hour's sums are those of every consumer: adding them up once is enough.
         by_listing = by_time = list(_sums(provider, start, end, step=step, listings=True))
@@ -89,6 +93,8 @@ def summary(provider: Organisation, start: datetime, end: datetime, *, step: Ste
     ]
     total = _earned(by_listing)
     return Summary(
+        start=spans.bound(start),
+        end=spans.bound(end),
         total=total,
         listings=tuple(sorted(listings, key=lambda part: -part.earned.gross.amount)),
         steps=tuple(_points(by_time)),
@@ -147,8 +153,8 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
     return LedgerTransaction.objects.filter(
         kind=periods.FEE,
         period__subscription__listing__organisation=provider,
-        created_at__gte=_hour(start),
-        created_at__lt=end,
+        created_at__gte=spans.bound(start),
+        created_at__lt=spans.bound(end),
     )
 
 
@@ -176,10 +182,6 @@ def _group(sums: Iterable[Row], *, by: tuple[str, ...]) -> Groups:
     for row in sums:
         groups[tuple(row[column] for column in by)].append(row)
     return groups
-
-
-def _hour(moment: datetime) -> datetime:
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _earned(rows: Iterable[Row]) -> Earned:

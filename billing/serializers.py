@@ -1,17 +1,18 @@
 """The shapes of the books' control API."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from billing import budgets, earnings, invoicing, usage
+from billing import budgets, earnings, invoicing, spans, usage
 from billing.models import Outcome, UsageEvent
 from portal.kit import clock
 from portal.kit.money import Money
 
 _DEFAULT_RANGE = timedelta(days=30)
+_EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 
 
 class MoneySerializer(serializers.Serializer[Money]):
@@ -36,17 +37,23 @@ class StandingSerializer(serializers.Serializer[budgets.Standing]):
 
 
 class RangeSerializer(serializers.Serializer[dict[str, Any]]):
-    """Half-open [start, end), by default the last 30 days; whole hours."""
+    """Half-open [start, end), by default the last 30 days. Sums are kept by the hour, so either bound is moved to the
+    next whole hour in UTC, and the answer says which bounds it used: spans that adjoin add up.
+    """
 
     start = serializers.DateTimeField(required=False)
     end = serializers.DateTimeField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        end: datetime = attrs.get("end") or clock.now()
+        for name, moment in attrs.items():
+            if isinstance(moment, datetime) and moment < _EARLIEST:
+                raise serializers.ValidationError({name: ["It must not lie before 1971."]})
+        asked_end: datetime = attrs.get("end") or clock.now()
+        end = spans.bound(asked_end)
         start: datetime = attrs.get("start") or end - _DEFAULT_RANGE
-        if start >= end:
+        if start >= asked_end:
             raise serializers.ValidationError({"start": ["It must lie before the end."]})
-        return {**attrs, "start": start, "end": end}
+        return {**attrs, "start": spans.bound(start), "end": end}
 
 
 class UsageQuerySerializer(RangeSerializer):
@@ -73,7 +80,7 @@ class PointSerializer(serializers.Serializer[usage.Point]):
 
 
 class UsageSerializer(serializers.Serializer[dict[str, Any]]):
-    start = serializers.DateTimeField()
+    start = serializers.DateTimeField(help_text="The bounds used: whole hours.")
     end = serializers.DateTimeField()
     totals = TotalsSerializer()
     series = PointSerializer(many=True)
@@ -103,7 +110,7 @@ class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
 
 
 class RequestQuerySerializer(serializers.Serializer[dict[str, Any]]):
-    """Which requests to list."""
+    """Which requests to list. `since` and `until` bound the time of admission, half-open, to the millisecond."""
 
     listing_id = serializers.UUIDField(required=False)
     key_id = serializers.UUIDField(required=False)
@@ -160,6 +167,8 @@ class EarnedPointSerializer(serializers.Serializer[earnings.EarnedPoint]):
 
 
 class EarningsSerializer(serializers.Serializer[earnings.Summary]):
+    start = serializers.DateTimeField(help_text="The bounds used: whole hours.")
+    end = serializers.DateTimeField()
     total = EarnedSerializer()
     listings = ListingEarnedSerializer(many=True)
     days = EarnedPointSerializer(many=True, source="steps")

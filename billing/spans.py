@@ -1,9 +1,12 @@
 """Which sums answer a question about a span of time: those of whole days where they can, those of hours at its edges.
 
 A quarter of a busy organisation has a hundred thousand hours of keys and models, and a twenty-fourth of that in days.
+
+Spans are half-open, and their bounds whole hours: a bound within an hour stands for that hour's end, whether a span
+begins or ends there. So spans that adjoin add up, in zones of half hours too, and what answers says which bounds it used.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from django.db.models import DateTimeField, F, QuerySet
@@ -14,6 +17,7 @@ from portal.kit import clock
 
 Step = Literal["hour", "day", "month"]
 Days = type[DailyUsage] | type[EarnedDay]
+_LAST_HOUR = datetime.max.replace(minute=0, second=0, microsecond=0, tzinfo=UTC)
 
 
 class Rows(NamedTuple):
@@ -31,13 +35,22 @@ class Rows(NamedTuple):
         )
 
 
+def bound(moment: datetime) -> datetime:
+    """The whole hour in UTC, at or after the moment, that stands for it. Sums of hours have no finer bounds."""
+    moment = moment.astimezone(UTC)
+    hour = moment.replace(minute=0, second=0, microsecond=0)
+    if hour == moment or hour >= _LAST_HOUR:
+        return hour
+    return hour + timedelta(hours=1)
+
+
 def rows(
     start: datetime, end: datetime, *, step: Step | None = None, days: Days = DailyUsage, **whose: object
 ) -> list[Rows]:
-    """The sums of `whose` usage in the hours from `start` to before `end`, in steps no finer than `step`: those of
-    `days` between the midnights within, and before and after them those of hours.
+    """The sums of `whose` usage from the `bound` of `start` to before that of `end`, in steps no finer than `step`:
+    those of `days` between the midnights within, and before and after them those of hours.
     """
-    first = start.replace(minute=0, second=0, microsecond=0)
+    first, end = bound(start), bound(end)
     if step == "hour" or (first.hour and _midnight(first) == _midnight(end)):
         return [_hours(first, end, whose)]
     dawn = _midnight(first) + timedelta(days=1) if first.hour else first

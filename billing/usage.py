@@ -85,7 +85,7 @@ class LogPage:
 
 
 def totals(organisation: Organisation, start: datetime, end: datetime) -> Totals:
-    """Usage in the hours from `start` to before `end`. Raises `MixedCurrencies`."""
+    """Usage from the hour `spans.bound(start)` to before that of `end`. Raises `MixedCurrencies`."""
     return total(series(organisation, start, end, step=None))
 
 

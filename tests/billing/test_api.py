@@ -1,7 +1,8 @@
 """The books over HTTP: typed, paged, and nobody else's."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import Client
@@ -49,6 +50,38 @@ def test_usage_totals_and_series(shop: Shop, cast: Cast) -> None:
     (point,) = answer["series"]
     assert point["group"] == shop.listing.path
     assert point["totals"] == answer["totals"]
+
+
+@pytest.mark.parametrize("route", ["/api/usage/", "/api/earnings/"])
+def test_spans_that_adjoin_add_up_and_say_which_bounds_they_used(
+    books: None, cast: Cast, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = open_shop(components={"output_tokens": (0, 3, 1)}, provider=cast.acme, consumer=cast.acme)
+    monkeypatch.setattr(clock, "now", lambda: datetime(2026, 3, 2, 13, 20, tzinfo=UTC))
+    shop.subscription.started_at = clock.now() - timedelta(days=20)
+    shop.subscription.save()
+    recording.record([make_event(shop) for _ in range(CALLS)], shard=0)
+    client, cut = cast.browser(cast.mate), datetime(2026, 3, 2, 18, 50, tzinfo=ZoneInfo("Asia/Kolkata"))
+    spans = [
+        {"end": cut.isoformat()}, {"start": cut.isoformat(), "end": (cut + timedelta(days=9)).isoformat()}, {},
+    ]  # fmt: skip
+    answers = [read(client, route, **span) for span in spans]
+    name = "totals" if route == "/api/usage/" else "total"
+    assert [answer[name]["requests"] for answer in answers] == [CALLS, 0, CALLS]
+    assert answers[0]["end"] == answers[1]["start"] == "2026-03-02T14:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "status"),
+    [({"end": "0001-01-01T00:00:00Z"}, 400), ({"start": "1969-12-31T23:00:00Z"}, 400),
+     ({"end": "9999-12-31T23:59:59Z"}, 200), ({"start": "9999-12-31T23:30:00Z", "end": "9999-12-31T23:59:00Z"}, 200),
+     ({"end": "9999-12-31T23:59:59-12:00"}, 400)],
+)  # fmt: skip
+@pytest.mark.parametrize("route", ["/api/usage/", "/api/earnings/"])
+def test_spans_at_the_ends_of_time_are_answered_or_refused(
+    books: None, cast: Cast, route: str, bounds: dict[str, str], status: int
+) -> None:
+    assert cast.browser(cast.mate).get(route, bounds).status_code == status
 
 
 def test_requests_page_by_key_without_gap_or_repeat(shop: Shop, cast: Cast) -> None:

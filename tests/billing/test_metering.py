@@ -41,7 +41,7 @@ def check_sums(shop: Shop) -> None:
     charged = sum(event.charge for event in UsageEvent.objects.all())
     period = BillingPeriod.objects.get()
     now = clock.now()
-    hour_ago = now.replace(minute=0, second=0)
+    hour_ago = now.replace(minute=0, second=0, microsecond=0)
     draft = invoicing.draft(shop.consumer, now)
     totals = usage.totals(shop.consumer, hour_ago, now)
     earned = earnings.summary(shop.provider, hour_ago, now)

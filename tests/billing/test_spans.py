@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import product
 from operator import add
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from billing import earnings, recording, usage
+from billing import earnings, recording, spans, usage
 from billing.events import Rated
 from billing.models import UsageRollup
 from billing.spans import Step
@@ -134,6 +135,30 @@ def test_whole_days_are_read_as_days(shops: list[Shop]) -> None:
     assert tables_read(shops[0], STARTS[2], ENDS[2]) == [hours]
 
 
+CUTS = [
+    NOW - timedelta(hours=5, minutes=40), datetime(2026, 2, 27, 23, 59, 59, 999999, tzinfo=UTC),
+    datetime(2026, 2, 28, tzinfo=UTC),
+    # A day's beginning in Kolkata, Kathmandu and Chatham, and New York's night of an hour more.
+    *(datetime(2026, 2, 28, tzinfo=ZoneInfo(zone)) for zone in ("Asia/Kolkata", "Asia/Kathmandu", "Pacific/Chatham")),
+    datetime(2025, 11, 2, 1, 30, fold=1, tzinfo=ZoneInfo("America/New_York")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_spans_that_adjoin_add_up_wherever_they_are_cut(shops: list[Shop], step: Step | None) -> None:
+    first, last = datetime(2025, 11, 1, tzinfo=UTC), NOW + timedelta(hours=1)
+    consumer, provider = shops[0].consumer, shops[0].provider
+
+    def used(start: datetime, end: datetime) -> int:
+        return usage.total(usage.series(consumer, start, end, step=step)).charge.amount
+
+    for cut in CUTS:
+        assert used(first, cut) + used(cut, last) == used(first, last) > 0, cut
+        parts = [earnings.summary(provider, *span) for span in ((first, cut), (cut, last), (first, last))]
+        assert parts[0].end == parts[1].start == spans.bound(cut)
+        assert parts[0].total.gross + parts[1].total.gross == parts[2].total.gross, cut
+
+
 def test_the_last_hours_of_time_are_empty_too(shops: list[Shop]) -> None:
     start = datetime(9999, 12, 31, 12, tzinfo=UTC)
     for step in STEPS:
@@ -163,8 +188,8 @@ def expected(
 
 
 def rollups(start: datetime, end: datetime) -> Sequence[UsageRollup]:
-    first = start.replace(minute=0)
-    return UsageRollup.objects.filter(hour__gte=first, hour__lt=end).select_related("listing__organisation")
+    bounds = {"hour__gte": spans.bound(start), "hour__lt": spans.bound(end)}
+    return UsageRollup.objects.filter(**bounds).select_related("listing__organisation")
 
 
 def began(hour: datetime, step: Step | None) -> datetime | None:
