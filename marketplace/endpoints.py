@@ -24,7 +24,9 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """An endpoint as its provider describes it. `api_key` may be empty. Context and output are in tokens."""
+    """An endpoint as its provider describes it. `api_key` may be empty. Context, output and the most reasoning that an
+    answer bills without showing it are in tokens.
+    """
 
     base_url: str
     model: str
@@ -32,6 +34,7 @@ class Wanted:
     max_output_tokens: int = 0
     concurrency: int = 64
     api_key: str = ""
+    hidden_reasoning_tokens: int = 0
 
     def __repr__(self) -> str:
         # The key must not reach a log by way of a traceback or an assertion.
@@ -59,6 +62,7 @@ def add_version(listing: Listing, *, by: User, wanted: Wanted, notes: str = "") 
         Endpoint.objects.create(
             version=version, base_url=wanted.base_url, model=wanted.model, concurrency=wanted.concurrency,
             max_output_tokens=wanted.max_output_tokens, sealed_key=_seal(wanted.api_key), key_changed_by=by,
+            hidden_reasoning_tokens=wanted.hidden_reasoning_tokens,
         )  # fmt: skip
         queue.enqueue("inference.try_version", str(version.pk))
     return version
@@ -97,12 +101,10 @@ def reseal_keys() -> int:
 
 def digest_of(listing: Listing, wanted: Wanted) -> str:
     """Over all that never changes. Keyed, since everyone sees it: a plain one would confirm a guessed address."""
-    identity = "\n".join(
-        map(
-            str,
-            (wanted.base_url, wanted.model, listing.task, wanted.context_length, wanted.max_output_tokens),
-        )
-    )
+    facts = [wanted.base_url, wanted.model, listing.task, wanted.context_length, wanted.max_output_tokens]
+    # Left out where there is none, as it was before anyone could declare any.
+    facts += [wanted.hidden_reasoning_tokens] if wanted.hidden_reasoning_tokens else []
+    identity = "\n".join(map(str, facts))
     return salted_hmac(f"endpoint:{listing.pk}", identity, algorithm="sha256").hexdigest()
 
 
@@ -119,13 +121,15 @@ def check(wanted: Wanted, *, task: str) -> Wanted:
         raise EndpointInvalid(reason=f"The context length must be from 1 to {MOST_TOKENS} tokens.")
     if generates and not 1 <= wanted.max_output_tokens <= wanted.context_length:
         raise EndpointInvalid(reason="The longest answer must be from 1 token to the context length.")
+    if generates and not 0 <= wanted.hidden_reasoning_tokens <= wanted.max_output_tokens:
+        raise EndpointInvalid(reason="The reasoning not shown must be from 0 tokens to the longest answer.")
     if not 1 <= wanted.concurrency <= MOST_CONCURRENT:
         raise EndpointInvalid(reason=f"The calls at once must be from 1 to {MOST_CONCURRENT}.")
     _check_key(wanted.api_key)
     return Wanted(
         base_url=canonical_url(wanted.base_url), model=wanted.model, context_length=wanted.context_length,
         max_output_tokens=wanted.max_output_tokens if generates else 0, concurrency=wanted.concurrency,
-        api_key=wanted.api_key,
+        api_key=wanted.api_key, hidden_reasoning_tokens=wanted.hidden_reasoning_tokens if generates else 0,
     )  # fmt: skip
 
 

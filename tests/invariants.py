@@ -38,7 +38,7 @@ INVARIANTS = (
     Invariant(
         "G3", "No count is not a count of zero, and what we counted ourselves says so.",
         (
-            f"{REMOTE}::test_a_reported_zero_is_a_zero",
+            f"{REMOTE}::test_a_reported_zero_is_no_report_of_an_answer_with_text",
             f"{REMOTE}::test_usage_that_is_not_reported_is_estimated_and_says_so",
         ),
     ),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
@@ -29,14 +30,18 @@ class Ending:
     quantities: dict[str, int]
     output: Any = None
     error: str | None = None
+    reasoning_tokens: int = 0
 
 
 @dataclass(slots=True)
 class Piece:
-    """What has arrived since the last look: text, and the log-probabilities that belong to it."""
+    """What has arrived since the last look: text, the log-probabilities that belong to it, and what was said beside
+    it (reasoning, a refusal) by the name of its field.
+    """
 
     text: str = ""
     logprobs: list[dict[str, Any]] = field(default_factory=list)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
 class Run(Protocol):
@@ -79,6 +84,7 @@ class Call:
     backlog: int = 0
     _text: list[str] = field(default_factory=list)
     _logprobs: list[dict[str, Any]] = field(default_factory=list)
+    _beside: dict[str, list[str]] = field(default_factory=dict)
     _waiter: asyncio.Future[None] | None = None
     _writer: asyncio.Future[None] | None = None
     hex: str = field(init=False)
@@ -103,7 +109,13 @@ class Call:
         """Seconds since admission."""
         return time.monotonic() - self.born
 
-    def add(self, text: str, logprobs: list[dict[str, Any]] | None) -> None:
+    def add(
+        self, text: str, logprobs: list[dict[str, Any]] | None, beside: Mapping[str, str] | None = None
+    ) -> None:
+        if beside:
+            for name, said in beside.items():
+                self._beside.setdefault(name, []).append(said)
+                self.backlog += len(said)
         if text:
             self._text.append(text)
         if logprobs:
@@ -134,9 +146,12 @@ class Call:
 
     def fetch(self) -> Piece | None:
         """Everything that has arrived since the last look, or None."""
-        if not self._text and not self._logprobs:
+        if not (self._text or self._logprobs or self._beside):
             return None
         piece = Piece("".join(self._text), self._logprobs)
+        if self._beside:
+            piece.beside = {name: "".join(said) for name, said in self._beside.items()}
+            self._beside = {}
         self._text, self._logprobs, self.backlog = [], [], 0
         self.note_fetched()
         return piece
@@ -153,7 +168,7 @@ class Call:
 
     async def wait(self, *, seconds: float | None = None) -> bool:
         """Until something has arrived, the call is over or the client gone; False after `seconds`."""
-        if self._text or self._logprobs or self.is_over or self.gone:
+        if self._text or self._logprobs or self._beside or self.is_over or self.gone:
             return True
         waiter = self._waiter = asyncio.get_running_loop().create_future()
         if seconds is None:

@@ -206,4 +206,5 @@ def find_endpoint(version: Version) -> EndpointFacts:
     return EndpointFacts(
         version=version.pk.hex, base_url=endpoint.base_url, model=endpoint.model, key=key,
         max_output_tokens=endpoint.max_output_tokens, concurrency=endpoint.concurrency,
+        hidden_reasoning_tokens=endpoint.hidden_reasoning_tokens,
     )  # fmt: skip

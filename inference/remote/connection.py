@@ -15,6 +15,10 @@ from inference.remote.exchange import Exchange
 from inference.remote.faults import UpstreamFault
 
 MOST_HEADERS, MOST_HEADER_BYTES = 100, 32 * 1024
+# Until the answer's body begins: heads that are not through yet, and interim answers.
+MOST_HEAD_BYTES = 2 * MOST_HEADER_BYTES
+# What goes around a body: chunks of a byte each are six times as long, and extensions of chunks have no end of their own.
+MOST_FRAMING_BYTES, MOST_TIMES_BODY = 256 * 1024, 8
 
 
 class Connection(asyncio.Protocol):
@@ -26,6 +30,7 @@ class Connection(asyncio.Protocol):
         self.is_closed = False
         self._transport: asyncio.Transport | None = None
         self._arrived = select.poll()
+        self._wire_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
         self._begin()
 
@@ -46,6 +51,7 @@ class Connection(asyncio.Protocol):
         self.exchange = exchange
         exchange.throttle, exchange.resume = self._transport.pause_reading, self._resume
         exchange.let_go = self.close
+        self._wire_bytes = 0
         self._transport.write(request)
 
     def close(self) -> None:
@@ -70,6 +76,10 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._break_off("The server does not speak HTTP as it should.")
+        self._wire_bytes += len(data)
+        exchange = self.exchange
+        if exchange is not None and self._wire_bytes > _most_wire_bytes(exchange):
+            self._break_off("The server sent too much beside its answer.")
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
@@ -143,3 +153,9 @@ class Connection(asyncio.Protocol):
         transport: Any = self._transport
         if transport is not None and not self.is_closed and not transport.is_reading():
             transport.resume_reading()
+
+
+def _most_wire_bytes(exchange: Exchange) -> int:
+    if not exchange.status:
+        return MOST_HEAD_BYTES
+    return MOST_FRAMING_BYTES + MOST_TIMES_BODY * exchange.received

@@ -72,9 +72,9 @@ class Exchange:
 
     def add(self, body: bytes) -> None:
         """A piece of the answer's body."""
+        self.received += len(body)
         if self.is_over:
             return
-        self.received += len(body)
         if self.received > self._most_bytes:
             self.fail(UpstreamFault("broken", f"The answer is longer than {self._most_bytes} bytes."))
             self.let_go()
@@ -105,6 +105,11 @@ class Exchange:
         if now > self.due and not self.is_over:
             self.fail(UpstreamFault("timeout", "The server did not answer in time."))
             self.let_go()
+
+    def end_within(self, seconds: float) -> None:
+        """What has come would do: wait no longer than so for the rest, whatever else comes."""
+        self.ends_by = min(self.ends_by, time.monotonic() + seconds)
+        self.due = min(self.due, self.ends_by)
 
     def wait_on(self) -> None:
         """The reader is slow, not the server: its time starts anew."""

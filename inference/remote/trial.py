@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from django.conf import settings
 
+from inference.remote import texts
 from inference.remote.exchange import Exchange
 from inference.remote.faults import UpstreamFault, of_status
 from inference.remote.upstream import EndpointFacts, Upstream
@@ -69,11 +70,12 @@ def _judge(data: bytes, *, task: str, latency_ms: int) -> Seen:
     try:
         answer = orjson.loads(data)
         shown = _vector(answer) if task == Task.FEATURE_EXTRACTION else _text(answer)
-    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError):
+        usage = answer.get("usage")
+    except (orjson.JSONDecodeError, KeyError, IndexError, TypeError, ValueError, AttributeError):
         return Seen(ok=False, message="The answer is not what OpenAI's protocol says.", latency_ms=latency_ms)
-    usage = answer.get("usage")
     if isinstance(usage, dict) and type(usage.get("prompt_tokens")) is int:
-        counts = f"{usage['prompt_tokens']} in, {usage.get('completion_tokens', 0)} out"
+        written = usage.get("completion_tokens")
+        counts = f"{usage['prompt_tokens']} in, {written if type(written) is int else 0} out"
         message = f"It answered in {latency_ms} ms and reports its usage."
     else:
         counts = ""
@@ -84,8 +86,8 @@ def _judge(data: bytes, *, task: str, latency_ms: int) -> Seen:
 
 
 def _text(answer: Any) -> str:
-    message = answer["choices"][0]["message"]
-    return str(message.get("content") or "")
+    text, beside = texts.read(answer["choices"][0]["message"])
+    return text or texts.reasoning(beside)
 
 
 def _vector(answer: Any) -> str:

@@ -22,7 +22,9 @@ SHARE_OF_FREE = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointFacts:
-    """What a call needs to know of an endpoint. `key` is its text and stays out of every representation."""
+    """What a call needs to know of an endpoint. `key` is its text and stays out of every representation. An answer may
+    bill up to `hidden_reasoning_tokens` that it does not show.
+    """
 
     version: str
     base_url: str = field(repr=False)
@@ -30,6 +32,7 @@ class EndpointFacts:
     max_output_tokens: int
     concurrency: int
     key: str = field(repr=False)
+    hidden_reasoning_tokens: int = 0
 
 
 class Upstream:

@@ -120,7 +120,10 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
 
     class Meta:
         model = Endpoint
-        fields = ["base_url", "model", "max_output_tokens", "concurrency", "has_key", "key_changed_at"]
+        fields = [
+            "base_url", "model", "max_output_tokens", "hidden_reasoning_tokens", "concurrency", "has_key",
+            "key_changed_at",
+        ]  # fmt: skip
         read_only_fields = fields
 
 
@@ -149,6 +152,13 @@ class NewEndpointSerializer(serializers.Serializer[Any]):
         required=False,
         default=0,
         help_text="Of one answer; 0 for embeddings.",
+    )
+    hidden_reasoning_tokens = serializers.IntegerField(
+        min_value=0,
+        max_value=MOST_TOKENS,
+        required=False,
+        default=0,
+        help_text="Reasoning that an answer may bill without showing it, at most. Callers see this number.",
     )
     concurrency = serializers.IntegerField(
         min_value=1, max_value=MOST_CONCURRENT, required=False, default=64,

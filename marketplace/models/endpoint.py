@@ -23,6 +23,9 @@ class Endpoint(models.Model):
         default=64,
         help_text="Calls under way at once, per web process, beyond which callers are turned away.",
     )
+    hidden_reasoning_tokens = models.PositiveIntegerField(
+        default=0, help_text="Reasoning that an answer may bill without showing it, at most."
+    )
     sealed_key = models.TextField(blank=True, help_text="Encrypted; empty where the server wants none.")
     key_changed_at = models.DateTimeField(default=clock.now)
     key_changed_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")

@@ -33,6 +33,10 @@ class EndpointForm(forms.Form):
         label=_("Longest answer in tokens"), min_value=1, max_value=MOST_TOKENS,
         help_text=_("No call may ask for more."),
     )  # fmt: skip
+    hidden_reasoning_tokens = forms.IntegerField(
+        label=_("Reasoning not shown, in tokens"), min_value=0, max_value=MOST_TOKENS, initial=0, required=False,
+        help_text=_("The most that an answer bills beyond the text it shows. Callers see this number."),
+    )  # fmt: skip
     concurrency = forms.IntegerField(
         label=_("Calls at once"), min_value=1, max_value=MOST_CONCURRENT, initial=64,
         help_text=_("For each web process; more are turned away."),
@@ -43,11 +47,13 @@ class EndpointForm(forms.Form):
         super().__init__(*given, **more)
         self._task = task
         if task != Task.TEXT_GENERATION:
-            del self.fields["max_output_tokens"]
+            del self.fields["max_output_tokens"], self.fields["hidden_reasoning_tokens"]
 
     def wanted(self) -> Wanted:
         """As the activity takes it; of a valid form."""
-        told = {name: value for name, value in self.cleaned_data.items() if name != "notes"}
+        told = {
+            name: value for name, value in self.cleaned_data.items() if name != "notes" and value is not None
+        }
         return Wanted(**told)
 
     def attempt_call(self) -> Seen:

@@ -1,19 +1,18 @@
 """What a provider's server sends back, read into what the gateway's own shapes are made of.
 
 Nothing of it is passed on as it came: texts, log-probabilities, finish reasons and vectors are taken out, and
-names, ids and all other fields are ours.
+names, ids and all other fields are ours. What is counted is what is passed on.
 """
 
-import base64
-import binascii
-from array import array
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
 
 from inference.gateway.call import Call
-from inference.gateway.remote.counting import Count
+from inference.gateway.remote import limits, logprobs, vectors
+from inference.gateway.remote.asking import RemoteWork
+from inference.gateway.remote.counting import Count, size_of
+from inference.remote import texts
 from inference.remote.faults import UpstreamFault
 
 MOST_EVENT_BYTES = 2 * 2**20
@@ -21,16 +20,62 @@ _FINISH_REASONS = frozenset({"stop", "length", "content_filter"})
 _DONE = b"[DONE]"
 
 
-class Stream:
-    """Server-sent events of a generation, fed in whatever pieces they arrive."""
+class Reader:
+    """Gives a call what its server says, up to the longest text that its tokens can be."""
 
-    def __init__(self, call: Call, count: Count, *, is_chat: bool) -> None:
+    def __init__(self, call: Call, count: Count, work: RemoteWork) -> None:
         self.finish_reason = ""
-        self.is_done = False
         self._call = call
         self._count = count
-        self._is_chat = is_chat
-        self._rest = b""
+        self._work = work
+        self._is_chat = work.kind == "chat"
+
+    def read(self, source: dict[str, Any], probabilities: Any) -> None:
+        """A message, a delta or a completion's choice, and what is said of its tokens."""
+        if self._is_chat:
+            text, beside = texts.read(source)
+        else:
+            text, beside = texts.read({"content": source.get("text")})[0], {}
+        reasoning = texts.reasoning(beside) if beside else ""
+        said = text + beside["refusal"] if "refusal" in beside else text
+        entries = self._entries(probabilities)
+        if self._is_too_long(said, reasoning):
+            text = said = self._cut(text)
+            reasoning, beside = "", {}
+        self._count.add(said, reasoning)
+        if text or beside or entries:
+            self._call.add(text, entries or None, beside)
+
+    def _entries(self, probabilities: Any) -> list[dict[str, Any]]:
+        wanted = self._work.logprobs
+        if wanted is None or not probabilities:
+            return []
+        return list(logprobs.read(probabilities, is_chat=self._is_chat, alternatives=wanted))
+
+    def _is_too_long(self, said: str, reasoning: str) -> bool:
+        """Counted in full only near the bound."""
+        count, most = self._count, self._work.bounds.text_bytes
+        if count.text_bytes + 4 * (len(said) + len(reasoning)) <= most:
+            return False
+        return count.text_bytes + size_of(said) + size_of(reasoning) > most
+
+    def _cut(self, text: str) -> str:
+        self._count.is_cut = True
+        self.finish_reason = "length"
+        room = self._work.bounds.text_bytes - self._count.text_bytes
+        return text.encode()[:room].decode(errors="ignore")
+
+
+class Stream(Reader):
+    """Server-sent events of a generation, fed in whatever pieces they arrive."""
+
+    def __init__(self, call: Call, count: Count, work: RemoteWork) -> None:
+        super().__init__(call, count, work)
+        self.is_done = False
+        self._events_left = limits.events(work.bounds.worst["output_tokens"])
+        # Joined only at the end of a line, however small the pieces are.
+        self._rest: list[bytes] = []
+        self._rest_bytes = 0
 
     @property
     def is_whole(self) -> bool:
@@ -39,81 +84,76 @@ class Stream:
 
     def feed(self, data: bytes) -> None:
         """Give the call what is new. Raises `UpstreamFault` for an error event and for what is no event."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        if len(self._rest) > MOST_EVENT_BYTES:
+        if b"\n" in data:
+            lines = b"".join((*self._rest, data)).split(b"\n")
+            self._rest, self._rest_bytes = [], 0
+            data = lines.pop()
+            for line in lines:
+                if line.startswith(b"data:"):
+                    self._take(line[5:].strip())
+        if data:
+            self._rest.append(data)
+            self._rest_bytes += len(data)
+        if self._rest_bytes > MOST_EVENT_BYTES:
             raise UpstreamFault("broken", f"An event of the answer is longer than {MOST_EVENT_BYTES} bytes.")
-        texts: list[str] = []
-        logprobs: list[dict[str, Any]] = []
-        for line in lines:
-            if line.startswith(b"data:"):
-                self._read(line[5:].strip(), texts, logprobs)
-        if texts:
-            self._call.add("".join(texts), logprobs or None)
 
-    def _read(self, data: bytes, texts: list[str], logprobs: list[dict[str, Any]]) -> None:
+    def _take(self, data: bytes) -> None:
+        if self.is_done or not data:
+            return
         if data == _DONE:
             self.is_done = True
             return
-        if self.is_done or not data:
-            return
+        self._events_left -= 1
+        if self._events_left < 0:
+            raise UpstreamFault("broken", "The answer has more events than it can have tokens.")
         event = _parse(data)
         if event.get("error") is not None or event.get("object") == "error":
             raise UpstreamFault("failing", "The server broke its answer off with an error.")
-        self._count.note(event.get("usage"))
         choice = _first_choice(event)
-        if choice is None:
-            return
-        text = _delta(choice) if self._is_chat else choice.get("text")
-        if isinstance(text, str) and text:
-            self._count.add(text)
-            texts.append(text)
-            if choice.get("logprobs"):
-                logprobs.extend(_logprobs(choice["logprobs"], is_chat=self._is_chat))
-        if choice.get("finish_reason"):
+        # What comes behind its end is no part of the answer.
+        if choice is not None and not self.finish_reason:
+            self._read_choice(choice)
+        self._count.note(event.get("usage"))
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        source = choice.get("delta") if self._is_chat else choice
+        if isinstance(source, dict):
+            try:
+                self.read(source, choice.get("logprobs"))
+            except ValueError:
+                raise _unexpected() from None
+        if self._count.is_cut:
+            self.is_done = True
+        elif choice.get("finish_reason"):
             self.finish_reason = _finish_reason(choice["finish_reason"])
 
 
-def read_whole(data: bytes, call: Call, count: Count, *, is_chat: bool) -> str:
+def read_whole(data: bytes, call: Call, count: Count, work: RemoteWork) -> str:
     """A generation in one piece: gives its text to the call and answers its finish reason."""
     answer = _parse(data)
     choice = _first_choice(answer)
     if choice is None:
         raise _unexpected()
-    message = choice.get("message") if is_chat else choice
-    text = message.get("content" if is_chat else "text") if isinstance(message, dict) else None
-    if text is not None and not isinstance(text, str):
+    source = choice.get("message") if work.kind == "chat" else choice
+    if not isinstance(source, dict):
         raise _unexpected()
-    count.add(text or "")
+    reader = Reader(call, count, work)
+    try:
+        reader.read(source, choice.get("logprobs"))
+    except ValueError:
+        raise _unexpected() from None
     count.note(answer.get("usage"))
-    logprobs = list(_logprobs(choice["logprobs"], is_chat=is_chat)) if choice.get("logprobs") else None
-    call.add(text or "", logprobs)
-    return _finish_reason(choice.get("finish_reason"))
+    return reader.finish_reason or _finish_reason(choice.get("finish_reason"))
 
 
-def read_embeddings(data: bytes, count: Count, *, expected: int) -> list[bytes]:
+def read_embeddings(data: bytes, count: Count, work: RemoteWork) -> list[bytes]:
     """Vectors in the order of the inputs, as little-endian float32."""
     answer = _parse(data)
     count.note(answer.get("usage"))
-    items = answer.get("data")
-    if not isinstance(items, list) or len(items) != expected:
-        raise _unexpected()
     try:
-        ordered = sorted(items, key=lambda item: item["index"])
-        return [_vector(item["embedding"]) for item in ordered]
-    except (KeyError, TypeError, ValueError, OverflowError, binascii.Error):
+        return vectors.read(answer.get("data"), expected=work.items, dimensions=work.dimensions)
+    except ValueError:
         raise _unexpected() from None
-
-
-def _vector(value: Any) -> bytes:
-    if isinstance(value, str):
-        packed = base64.b64decode(value, validate=True)
-        if not packed or len(packed) % 4:
-            raise ValueError("no vector of float32")
-        return packed
-    if not isinstance(value, list) or not value:
-        raise ValueError("no vector")
-    return array("f", value).tobytes()
 
 
 def _parse(data: bytes) -> dict[str, Any]:
@@ -127,45 +167,17 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 def _first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
+    """The one that was asked for; others are nobody's."""
     choices = answer.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-        return choices[0]
+    if isinstance(choices, list):
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("index") in (0, None):
+                return choice
     return None
-
-
-def _delta(choice: dict[str, Any]) -> Any:
-    delta = choice.get("delta")
-    return delta.get("content") if isinstance(delta, dict) else None
 
 
 def _finish_reason(value: Any) -> str:
     return value if isinstance(value, str) and value in _FINISH_REASONS else "stop"
-
-
-def _logprobs(found: Any, *, is_chat: bool) -> Iterator[dict[str, Any]]:
-    try:
-        yield from _of_chat(found) if is_chat else _of_completion(found)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        raise _unexpected() from None
-
-
-def _of_chat(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for entry in found.get("content") or ():
-        yield _token(entry) | {"top": [_token(other) for other in entry.get("top_logprobs") or ()]}
-
-
-def _token(entry: dict[str, Any]) -> dict[str, Any]:
-    token = str(entry["token"])
-    given = entry.get("bytes")
-    return {"token": token, "logprob": float(entry["logprob"]), "bytes": bytes(given or token.encode())}
-
-
-def _of_completion(found: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    tops = found.get("top_logprobs") or [None] * len(found["tokens"])
-    for token, logprob, top in zip(found["tokens"], found["token_logprobs"], tops, strict=True):
-        yield _token({"token": token, "logprob": logprob}) | {
-            "top": [_token({"token": other, "logprob": value}) for other, value in (top or {}).items()]
-        }
 
 
 def _unexpected() -> UpstreamFault:

@@ -3,7 +3,7 @@
 Nobody has that server's tokenizer here, so the input is bounded instead of counted: every tokenizer in use
 takes at least a byte of text for a token, and a chat template adds a few tokens for each message and for the
 whole. Neither can a prompt exceed the context. What is reported beyond this bound (a server may add a long
-prompt of its own) is the provider's loss, as is everything beyond a hold. A prompt is refused here only if no
+prompt of its own) is the provider's loss, as is everything beyond a hold; `counting` says what else is. A prompt is refused here only if no
 tokenizer could fit it into the context; the server refuses the others.
 """
 
@@ -15,13 +15,13 @@ import orjson
 
 from inference.gateway.errors import ContextLengthExceeded, InputTooLong, InvalidRequest, UnsupportedParameter
 from inference.gateway.lookup import Route
+from inference.gateway.remote import limits
+from inference.gateway.remote.counting import LONGEST_TOKEN_BYTES, MARGIN, USUAL_TOKEN_BYTES, Bounds
 from inference.gateway.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 
 MESSAGE_TOKENS, PROMPT_TOKENS = 16, 64
-# No vocabulary has longer ones throughout; runs of blanks come near.
-LONGEST_TOKEN_BYTES = 128
-# English, code and Chinese are between two and five.
-USUAL_TOKEN_BYTES = 3
+# Ends of turns and of thoughts, which leave no text.
+UNRETURNED_TOKENS = 8
 
 Kind = Literal["chat", "completions", "embeddings"]
 _PASSED_ON = (
@@ -32,16 +32,23 @@ _PASSED_ON = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteWork:
-    """`body` is JSON, `usual_input` our estimate of the input's tokens, `worst` the bounds by meter. `items` is how
-    many answers are due.
+    """`body` is JSON. `most_bytes` of answer are read; `items` is how many vectors are due, of so many `dimensions` where
+    these were asked for, and `logprobs` how many alternatives to each token, None where nothing was asked of them.
     """
 
     kind: Kind
     streamed: bool
     body: bytes
-    usual_input: int
-    worst: Mapping[str, int]
+    bounds: Bounds
+    most_bytes: int
     items: int = 1
+    dimensions: int | None = None
+    logprobs: int | None = None
+
+    @property
+    def worst(self) -> Mapping[str, int]:
+        """The most that the call can use, by meter."""
+        return self.bounds.worst
 
     @property
     def path(self) -> str:
@@ -64,6 +71,7 @@ def chat(route: Route, asked: ChatRequest) -> RemoteWork:
         overhead=overhead,
         more=more,
         what="messages",
+        logprobs=asked.alternatives,
     )
 
 
@@ -80,7 +88,7 @@ def complete(route: Route, asked: CompletionRequest) -> RemoteWork:
         more["logprobs"] = asked.logprobs
     return _generate(
         route, asked, kind="completions", size=size, overhead=PROMPT_TOKENS, more=more,
-        what="prompt", exact=not isinstance(prompt, str),
+        what="prompt", logprobs=asked.logprobs, exact=not isinstance(prompt, str),
     )  # fmt: skip
 
 
@@ -100,21 +108,26 @@ def embed(route: Route, asked: EmbeddingRequest) -> RemoteWork:
     if asked.dimensions is not None:
         body["dimensions"] = asked.dimensions
     worst = sum(min(size + MESSAGE_TOKENS, route.context_length) for size in sizes)
-    usual = sum(
-        size // USUAL_TOKEN_BYTES + 1 if isinstance(item, str) else size
-        for size, item in zip(sizes, asked.input, strict=True)
-    )
+    usual, likely = 0, 0
+    for size, item in zip(sizes, asked.input, strict=True):
+        tokens = size // USUAL_TOKEN_BYTES + 1 if isinstance(item, str) else size
+        usual += tokens
+        likely += (MARGIN * tokens if isinstance(item, str) else tokens) + MESSAGE_TOKENS
+    bounds = Bounds(
+        worst={"input_tokens": worst, "cached_tokens": worst}, usual_input=min(usual, worst), likely_input=likely,
+        least_input=max(1, sum(least)),
+    )  # fmt: skip
     return RemoteWork(
-        kind="embeddings", streamed=False, body=orjson.dumps(body), usual_input=min(usual, worst),
-        worst={"input_tokens": worst, "cached_tokens": worst}, items=len(sizes),
+        kind="embeddings", streamed=False, body=orjson.dumps(body), bounds=bounds, items=len(sizes),
+        most_bytes=limits.of_embeddings(len(sizes)), dimensions=asked.dimensions,
     )  # fmt: skip
 
 
 def _generate(
     route: Route, asked: ChatRequest | CompletionRequest, *, kind: Kind, size: int, overhead: int,
-    more: dict[str, Any], what: str, exact: bool = False,
+    more: dict[str, Any], what: str, logprobs: int | None, exact: bool = False,
 ) -> RemoteWork:  # fmt: skip
-    """`size` in bytes, or in tokens where they are `exact`."""
+    """`size` in bytes, or in tokens where they are `exact`; `overhead` in tokens."""
     assert route.endpoint is not None
     if size < 1:
         raise InvalidRequest(f"'{what}' comes to no tokens. Send some text.", param=what)
@@ -132,9 +145,18 @@ def _generate(
     if asked.stream:
         # Whatever the caller wants to see of it: usage is what is billed.
         body |= {"stream": True, "stream_options": {"include_usage": True}}
-    return RemoteWork(
-        kind=kind, streamed=bool(asked.stream), body=orjson.dumps(body), usual_input=min(usual, longest),
+    bounds = Bounds(
         worst={"input_tokens": longest, "cached_tokens": longest, "output_tokens": max_tokens},
+        usual_input=min(usual, longest), least_input=max(1, least),
+        likely_input=(size if exact else MARGIN * (size // USUAL_TOKEN_BYTES + 1)) + overhead,
+        # The server takes a stop string off the answer that it ended.
+        unreturned=UNRETURNED_TOKENS + max((len(text.encode()) for text in asked.stop), default=0),
+        hidden_reasoning=route.endpoint.hidden_reasoning_tokens, text_bytes=limits.text_bytes(max_tokens),
+    )  # fmt: skip
+    streamed = bool(asked.stream)
+    return RemoteWork(
+        kind=kind, streamed=streamed, body=orjson.dumps(body), bounds=bounds, logprobs=logprobs,
+        most_bytes=limits.of_generation(max_tokens, logprobs=logprobs, streamed=streamed),
     )  # fmt: skip
 
 

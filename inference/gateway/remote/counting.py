@@ -1,55 +1,175 @@
-"""What a relayed call has used: as its server reports it, else as counted here.
+"""What a relayed call has used: as its server reports it, as far as what passed through us bears it out.
 
-A server's zero is a zero; only what it leaves out is counted, and the event then says that it is estimated.
+A server's report is the only exact count there is, as nobody has its tokenizer here; but it is a claim of whoever is
+paid by it. Text tells how many tokens it can be: every tokenizer in use takes at least a byte for a token, and usually
+more than one and a half. A report within the latter is billed as it is. One between the two (digits and rare
+scripts come there) is billed, and its earnings are held. One beyond the former is no count of this text: our own
+estimate is billed, and held too. So is a call whose answer we cut. Reasoning that is reported and not shown can
+not be borne out, so its provider declares the most of it beforehand.
+
+A report of fewer tokens than the text can be is none (servers send zeros ahead of the text), and one that came
+before some of the text is added to by our estimate of the rest. The event then says that it is estimated.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# For answers that come in one piece: about what texts of most languages have.
+# For what nobody reports: about what texts of most languages have.
 BYTES_PER_TOKEN = 4
+# English, code and Chinese are between two and five. A report may be twice what this comes to.
+USUAL_TOKEN_BYTES = 3
+MARGIN = 2
+# No vocabulary has longer ones throughout; runs of blanks come near.
+LONGEST_TOKEN_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a call can use, by its request. Tokens of input: what it usually is, may be without question (`likely`), and
+    is at least. `worst` is what is held, by meter. `unreturned` tokens of an answer leave no text (ends, a stop
+    string); `hidden_reasoning` ones need not be shown. `text_bytes` is the most that an answer's text can be.
+    """
+
+    worst: Mapping[str, int]
+    usual_input: int
+    likely_input: int
+    least_input: int
+    unreturned: int = 0
+    hidden_reasoning: int = 0
+    text_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """Units by meter, never above the worst case, and how many of them are reasoning. `report` is what the server said
+    where it needs a look: {"input", "output", "reasoning": tokens, "unseen": tokens billed and not shown, "cut"}.
+    """
+
+    quantities: dict[str, int]
+    reasoning: int = 0
+    is_estimated: bool = False
+    is_held: bool = False
+    report: dict[str, Any] | None = None
 
 
 @dataclass(slots=True)
 class Count:
-    """Of one call. `pieces` and `text_bytes` are of the answer as far as it has come."""
+    """Of one call. `pieces` and bytes are of the answer's texts as far as they have come; `is_cut`: it was longer than
+    it may be, and its end was not passed on.
+    """
 
     pieces: int = 0
     text_bytes: int = 0
+    reasoning_bytes: int = 0
+    is_cut: bool = False
     reported: Mapping[str, Any] | None = None
+    _pieces_then: int = 0
+    _bytes_then: int = 0
 
-    def add(self, text: str) -> None:
+    def add(self, text: str, reasoning: str = "") -> None:
         """A piece of text as the server sent it: one or more tokens."""
         if text:
             self.pieces += 1
-            self.text_bytes += len(text) if text.isascii() else len(text.encode())
+            self.text_bytes += size_of(text)
+        if reasoning:
+            self.pieces += 1
+            size = size_of(reasoning)
+            self.text_bytes += size
+            self.reasoning_bytes += size
 
     def note(self, usage: Any) -> None:
         """A `usage` object; the last one counts, since some servers send the sums so far with each piece."""
-        if isinstance(usage, dict):
+        if isinstance(usage, dict) and (_has(usage, "prompt_tokens") or _has(usage, "completion_tokens")):
             self.reported = usage
+            self._pieces_then, self._bytes_then = self.pieces, self.text_bytes
 
-    def quantities(self, worst: Mapping[str, int], *, usual_input: int) -> tuple[dict[str, int], bool]:
-        """Units by meter, never above the worst case, and whether any of them is estimated."""
+    def settle(self, bounds: Bounds) -> Counted:
+        """What is billed."""
         given = self.reported or {}
-        found = {"input_tokens": _number(given.get("prompt_tokens"))}
-        if "output_tokens" in worst:
-            found["output_tokens"] = _number(given.get("completion_tokens"))
-        is_estimated = None in found.values()
-        guesses = {"input_tokens": usual_input, "output_tokens": self.estimate()}
-        counted = {
-            meter: min(guesses[meter] if units is None else units, worst[meter])
-            for meter, units in found.items()
-        }
-        details = given.get("prompt_tokens_details")
-        cached = _number(details.get("cached_tokens")) if isinstance(details, dict) else 0
-        counted["cached_tokens"] = min(cached or 0, counted["input_tokens"])
-        return counted, is_estimated
+        said_input, said_output = _number(given.get("prompt_tokens")), _number(given.get("completion_tokens"))
+        inputs = _judge(
+            said_input, least=bounds.least_input, likely=bounds.likely_input,
+            most=bounds.worst["input_tokens"], usual=bounds.usual_input,
+        )  # fmt: skip
+        judged, reasoning, unseen = [inputs], 0, 0
+        quantities = {"input_tokens": inputs.units}
+        if "output_tokens" in bounds.worst:
+            reasoning, unseen = self._reasoning(given, bounds)
+            outputs = self._judge_output(said_output, unseen=unseen, bounds=bounds)
+            judged.append(outputs)
+            quantities["output_tokens"] = min(outputs.units, bounds.worst["output_tokens"])
+            reasoning = min(reasoning, quantities["output_tokens"])
+            unseen = min(unseen, reasoning)
+        # A count that the request does not bear out says nothing of its parts either.
+        cached = 0 if inputs.is_estimated else _detail(given, "prompt_tokens_details", "cached_tokens")
+        quantities["cached_tokens"] = min(cached, quantities["input_tokens"])
+        is_held = self.is_cut or any(each.is_doubtful for each in judged)
+        report = {
+            "input": said_input, "output": said_output, "unseen": unseen, "cut": self.is_cut,
+            "reasoning": _detail(given, "completion_tokens_details", "reasoning_tokens"),
+        }  # fmt: skip
+        return Counted(
+            quantities=quantities, reasoning=reasoning, is_held=is_held, report=report if is_held or unseen else None,
+            is_estimated=self.is_cut or any(each.is_estimated for each in judged),
+        )  # fmt: skip
 
-    def estimate(self) -> int:
-        """Tokens of the answer so far. Servers send a piece for each token, or several tokens in one."""
-        return max(self.pieces, -(-self.text_bytes // BYTES_PER_TOKEN))
+    def _reasoning(self, given: Mapping[str, Any], bounds: Bounds) -> tuple[int, int]:
+        """Of the answer's tokens: how many are reasoning, and how many of those were not shown."""
+        said = _detail(given, "completion_tokens_details", "reasoning_tokens")
+        unseen = min(max(0, said - self.reasoning_bytes), bounds.hidden_reasoning)
+        return min(said, self.reasoning_bytes + unseen), unseen
+
+    def _judge_output(self, said: int | None, *, unseen: int, bounds: Bounds) -> "_Judged":
+        more = self._estimate(self.pieces - self._pieces_then, self.text_bytes - self._bytes_then)
+        beside = bounds.unreturned + unseen
+        return _judge(
+            None if said is None else said + more,
+            least=_up(self.text_bytes, LONGEST_TOKEN_BYTES),
+            likely=MARGIN * _up(self.text_bytes, USUAL_TOKEN_BYTES) + beside, most=self.text_bytes + beside,
+            usual=self._estimate(self.pieces, self.text_bytes) + unseen, is_partial=more > 0,
+        )  # fmt: skip
+
+    @staticmethod
+    def _estimate(pieces: int, text_bytes: int) -> int:
+        """Tokens of so much text. Servers send a piece for each token, or several tokens in one; not several pieces."""
+        likely = MARGIN * _up(text_bytes, USUAL_TOKEN_BYTES)
+        return min(max(pieces, _up(text_bytes, BYTES_PER_TOKEN)), likely)
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    units: int
+    is_estimated: bool = False
+    is_doubtful: bool = False
+
+
+def _judge(
+    said: int | None, *, least: int, likely: int, most: int, usual: int, is_partial: bool = False
+) -> _Judged:
+    if said is None or said < least:
+        return _Judged(usual, is_estimated=True)
+    if said > most:
+        return _Judged(usual, is_estimated=True, is_doubtful=True)
+    return _Judged(said, is_estimated=is_partial, is_doubtful=said > likely)
+
+
+def size_of(text: str) -> int:
+    """In bytes of UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _up(size: int, by: int) -> int:
+    return -(-size // by)
+
+
+def _detail(given: Mapping[str, Any], group: str, name: str) -> int:
+    details = given.get(group)
+    return (_number(details.get(name)) or 0) if isinstance(details, dict) else 0
+
+
+def _has(usage: Mapping[str, Any], name: str) -> bool:
+    return _number(usage.get(name)) is not None
 
 
 def _number(value: Any) -> int | None:

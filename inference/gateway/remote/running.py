@@ -18,7 +18,7 @@ from inference.gateway.call import Call, Ending
 from inference.gateway.errors import CallError, RunFailed, ServiceUnavailable
 from inference.gateway.remote import answers
 from inference.gateway.remote.asking import RemoteWork
-from inference.gateway.remote.counting import Count
+from inference.gateway.remote.counting import Count, Counted
 from inference.gateway.remote.refusing import explain
 from inference.remote.exchange import Exchange
 from inference.remote.faults import UpstreamFault, of_status
@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 FIRST_BYTE_SECONDS, BETWEEN_SECONDS, WHOLE_SECONDS = 120.0, 60.0, 900.0
 # Unread answer at which the server has to wait for the client.
 BACKLOG_BYTES = 256 * 1024
-TEXT_BYTES, STREAM_BYTES, VECTORS_BYTES = 8 * 2**20, 256 * 2**20, 128 * 2**20
+# An answer has ended, and what it used is still to come.
+USAGE_SECONDS = 5.0
 WORKER = "remote"
 # How long a settlement is tried again where Redis is away: as long as the hold lives.
 SETTLE_SECONDS, RETRY_SECONDS = 10.0, 0.2
@@ -91,18 +92,20 @@ class Run:
         if work.streamed:
             return await self._relay_stream(first), None
         if work.kind == "embeddings":
-            vectors = answers.read_embeddings(first, self._count, expected=work.items)
+            vectors = answers.read_embeddings(first, self._count, work)
             return "stop", {"embeddings": vectors}
-        return answers.read_whole(first, self._call, self._count, is_chat=work.kind == "chat"), None
+        return answers.read_whole(first, self._call, self._count, work), None
 
     async def _relay_stream(self, data: bytes) -> str:
         call, exchange = self._call, self._exchange
-        stream = answers.Stream(call, self._count, is_chat=self._work.kind == "chat")
+        stream = answers.Stream(call, self._count, self._work)
         while data:
             stream.feed(data)
             if stream.is_done and not exchange.is_over:
-                # Some servers keep the answer open behind its last event.
+                # Some servers keep the answer open behind its last event, and some never end it.
                 break
+            if stream.is_whole:
+                exchange.end_within(USAGE_SECONDS)
             while call.backlog > BACKLOG_BYTES and not exchange.is_over:
                 await call.wait_fetched()
                 exchange.wait_on()
@@ -134,10 +137,8 @@ class Run:
             await self._fail(explain(fault), f"upstream {fault.kind}")
 
     async def _succeed(self, finish_reason: str, output: Any) -> None:
-        quantities, is_estimated = self._count.quantities(
-            self._work.worst, usual_input=self._work.usual_input
-        )
-        settled = await self._settle("succeeded", quantities, finish_reason, is_estimated=is_estimated)
+        counted = self._count.settle(self._work.bounds)
+        settled = await self._settle("succeeded", counted.quantities, finish_reason, counted=counted)
         if settled is None:
             return
         charge, outcome = settled
@@ -147,22 +148,19 @@ class Run:
         self._call.end(
             Ending(
                 outcome="succeeded", finish_reason=finish_reason, charge=charge, output=output,
-                quantities={"requests": 1, **quantities},
+                quantities={"requests": 1, **counted.quantities}, reasoning_tokens=counted.reasoning,
             )
         )  # fmt: skip
 
     async def _cancel(self) -> None:
-        quantities: Mapping[str, int] = {}
-        is_estimated = False
-        if self._count.pieces or self._count.reported:
-            quantities, is_estimated = self._count.quantities(
-                self._work.worst, usual_input=self._work.usual_input
-            )
-        await self._settle("cancelled", quantities, "cancelled", is_estimated=is_estimated)
+        has_begun = self._count.pieces or self._count.reported
+        counted = self._count.settle(self._work.bounds) if has_begun else None
+        quantities = counted.quantities if counted else {}
+        await self._settle("cancelled", quantities, "cancelled", counted=counted)
         self._call.fail(self._call.revocation or ServiceUnavailable(reason="The call was cancelled."))
 
     async def _fail(self, failure: CallError, reason: str) -> None:
-        if await self._settle("failed", {}, reason, is_estimated=False) is not None:
+        if await self._settle("failed", {}, reason) is not None:
             self._call.fail(failure)
 
     async def _settle(
@@ -171,14 +169,14 @@ class Run:
         quantities: Mapping[str, int],
         reason: str,
         *,
-        is_estimated: bool,
+        counted: Counted | None = None,
     ) -> tuple[int, bytes] | None:
         """Charge and outcome as recorded; None if Redis stayed away, and the call has failed for that."""
         facts = settlement.FinishFacts(
             ttft_ms=self._first_ms, latency_ms=round(self._call.age * 1000), worker=WORKER, finish_reason=reason,
         )  # fmt: skip
-        if is_estimated:
-            facts["estimated"] = True
+        if counted is not None:
+            _note_report(facts, counted)
         until, is_sure = time.monotonic() + SETTLE_SECONDS, True
         while True:
             try:
@@ -206,16 +204,19 @@ class Run:
         return (0, b"gone") if found is None or found[1] == b"failed" else found
 
 
+def _note_report(facts: settlement.FinishFacts, counted: Counted) -> None:
+    if counted.is_estimated:
+        facts["estimated"] = True
+    if counted.is_held:
+        facts["held"] = True
+    if counted.report is not None:
+        facts["report"] = counted.report
+
+
 def _new_exchange(work: RemoteWork) -> Exchange:
-    if work.streamed:
-        return Exchange(
-            whole=False,
-            first=FIRST_BYTE_SECONDS,
-            between=BETWEEN_SECONDS,
-            in_all=WHOLE_SECONDS,
-            most_bytes=STREAM_BYTES,
-        )
-    most_bytes = VECTORS_BYTES if work.kind == "embeddings" else TEXT_BYTES
+    # A whole answer's first byte may take as long as all of it.
+    first = FIRST_BYTE_SECONDS if work.streamed else WHOLE_SECONDS
     return Exchange(
-        whole=True, first=WHOLE_SECONDS, between=BETWEEN_SECONDS, in_all=WHOLE_SECONDS, most_bytes=most_bytes
-    )
+        whole=not work.streamed, first=first, between=BETWEEN_SECONDS, in_all=WHOLE_SECONDS,
+        most_bytes=work.most_bytes,
+    )  # fmt: skip

@@ -23,7 +23,8 @@ class ChatShape:
         piece = self._call.fetch() or Piece()
         choice = {
             "index": 0,
-            "message": {"role": "assistant", "content": piece.text, "refusal": None, "annotations": []},
+            "message": {"role": "assistant", "content": piece.text, "refusal": None, "annotations": []}
+            | _beside(piece),
             "logprobs": _logprobs(piece) if self._with_logprobs else None,
             "finish_reason": finish_reason(ending),
         }
@@ -33,8 +34,9 @@ class ChatShape:
         return [self._chunk({"role": "assistant", "content": "", "refusal": None})]
 
     def piece(self, piece: Piece) -> dict[str, Any]:
+        delta = {"content": piece.text} if piece.text or not piece.beside else {}
         return self._chunk(
-            {"content": piece.text}, logprobs=_logprobs(piece) if self._with_logprobs else None
+            {**delta, **piece.beside}, logprobs=_logprobs(piece) if self._with_logprobs else None
         )
 
     def last(self, ending: Ending) -> list[dict[str, Any]]:
@@ -58,6 +60,11 @@ class ChatShape:
 def finish_reason(ending: Ending) -> str:
     """OpenAI knows no "cancelled": a run that was stopped from outside was cut at its length."""
     return "length" if ending.finish_reason == "cancelled" else ending.finish_reason
+
+
+def _beside(piece: Piece) -> dict[str, Any]:
+    """What a message says beside its content; one that refuses has none."""
+    return {**piece.beside, **({"content": None} if "refusal" in piece.beside and not piece.text else {})}
 
 
 def _logprobs(piece: Piece) -> dict[str, Any]:

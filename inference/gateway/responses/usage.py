@@ -28,7 +28,7 @@ def of_generation(call: Call, ending: Ending) -> dict[str, Any]:
         "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": ending.quantities.get("cached_tokens", 0), "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": 0, "audio_tokens": 0, "accepted_prediction_tokens": 0,
+            "reasoning_tokens": ending.reasoning_tokens, "audio_tokens": 0, "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
         **money(call, ending),

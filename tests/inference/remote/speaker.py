@@ -138,6 +138,9 @@ class Speaker:
         await chunk(writer, b"data: [DONE]\n\n")
         await chunk(writer, b"")
 
+    async def wait_a_moment(self) -> None:
+        await asyncio.sleep(0.01)
+
     async def wait_at_gate(self, asked: Asked) -> None:
         gate = self.gate
         while gate is not None and not gate.is_set():

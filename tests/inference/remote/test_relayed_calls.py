@@ -125,14 +125,17 @@ def test_usage_that_is_not_reported_is_estimated_and_says_so(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_reported_zero_is_a_zero(remote: Remotes, client: Clients, speaker: Speaker, stream: bool) -> None:
+def test_a_reported_zero_is_no_report_of_an_answer_with_text(
+    remote: Remotes, client: Clients, speaker: Speaker, stream: bool
+) -> None:
     far = remote()
     speaker.usage = {"prompt_tokens": 0, "completion_tokens": 0}
     answer = ask(client(far), far, stream=stream)
     if stream:
         read(answer)
     found = only_event()
-    assert (int(found[b"c"]), is_estimated(found), units(found)["output_tokens"]) == (0, False, 0)
+    assert (is_estimated(found), units(found)["output_tokens"]) == (True, 3)
+    assert int(found[b"c"]) > 0
 
 
 def test_usage_beyond_what_a_call_can_use_is_the_providers_loss(
@@ -141,8 +144,8 @@ def test_usage_beyond_what_a_call_can_use_is_the_providers_loss(
     far = remote()
     speaker.usage = {"prompt_tokens": 10**9, "completion_tokens": 10**9}
     answer = ask(client(far), far)
-    assert answer.usage.completion_tokens == 8
-    assert answer.usage.prompt_tokens < 200
+    assert answer.usage.completion_tokens == 3
+    assert answer.usage.prompt_tokens < 50
     assert int(only_event()[b"c"]) == answer.usage.cost_micro
 
 
@@ -330,7 +333,7 @@ def test_a_client_that_leaves_before_the_first_piece_pays_nothing(
 
 
 def test_a_slow_client_holds_the_server_back(remote: Remotes, gateway: str, speaker: Speaker) -> None:
-    far = remote(endpoint={"context_length": 100_000, "max_output_tokens": 90_000})
+    far = remote(endpoint={"context_length": 400_000, "max_output_tokens": 300_000})
     sent = threading.Event()
     written = 0
 
@@ -338,7 +341,7 @@ def test_a_slow_client_holds_the_server_back(remote: Remotes, gateway: str, spea
         nonlocal written
         await server.begin_stream(writer)
         for _ in range(4_000):
-            await server.piece(asked, writer, "x" * 10_000)
+            await server.piece(asked, writer, "x" * 9_000)
             written += 1
         sent.set()
         await server.end_stream(asked, writer)
@@ -363,7 +366,7 @@ def test_a_slow_client_holds_the_server_back(remote: Remotes, gateway: str, spea
             received += len(data)
             if data.endswith(b"0\r\n\r\n"):
                 break
-    assert received > 4_000 * 10_000
+    assert received > 4_000 * 9_000
     assert only_event()[b"o"] == b"succeeded"
 
 
