@@ -3,6 +3,7 @@
 import io
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import psutil
@@ -12,6 +13,7 @@ from inference.engines.base import (
     BatchRequest,
     Chunk,
     GenerateRequest,
+    Note,
     Request,
     RequestRefused,
     Sampling,
@@ -86,7 +88,8 @@ def run(version: Version, *, device: str = "cpu") -> Trial:
         return _failed("run", f"One tiny request had no answer after {ANSWER_SECONDS:.0f} s.")
     if answer.last.finish_reason == "error":
         return _failed("run", answer.last.error or "One tiny request failed.")
-    return Trial(ok=True, findings=[_measured(load_seconds=load_seconds, used_bytes=used)])
+    measured = _measured(load_seconds=load_seconds, used_bytes=used)
+    return Trial(ok=True, findings=[*_retell(engine.notes), measured])
 
 
 def ask(version: Version) -> Trial:
@@ -129,6 +132,13 @@ def _resident_bytes() -> int:
 def _measured(*, load_seconds: float, used_bytes: int) -> Finding:
     message = f"Loaded in {load_seconds:.1f} s and answered; the process grew by {max(0, used_bytes) / 2**20:.0f} MiB."
     return Finding(file="", rule="trial", severity="info", message=message)
+
+
+def _retell(notes: Iterable[Note]) -> list[Finding]:
+    return [
+        Finding(file=note.file, rule="without-effect", severity="info", message=note.message)
+        for note in notes
+    ]
 
 
 def _failed(rule: str, message: str, *, remedy: str = REMEDY) -> Trial:

@@ -13,7 +13,7 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<pad>"]
 
 
-def write_tokenizer(directory: Path, *, size: int = 400) -> int:
+def write_tokenizer(directory: Path, *, size: int = 400, chats: bool = True) -> int:
     """A byte-level BPE tokenizer; returns its vocabulary's size. Every text has tokens."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -30,7 +30,7 @@ def write_tokenizer(directory: Path, *, size: int = 400) -> int:
     tokenizer.save(str(directory / "tokenizer.json"))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>", "pad_token": "<pad>",
-        "chat_template": CHAT_TEMPLATE, "model_max_length": 1024,
+        "model_max_length": 1024, **({"chat_template": CHAT_TEMPLATE} if chats else {}),
     }  # fmt: skip
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     return int(tokenizer.get_vocab_size())
@@ -76,7 +76,7 @@ def write_bert(directory: Path, *, seed: int = 0) -> Path:
     from transformers import BertConfig, BertModel
 
     directory.mkdir(parents=True, exist_ok=True)
-    vocabulary = write_tokenizer(directory)
+    vocabulary = write_tokenizer(directory, chats=False)
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,

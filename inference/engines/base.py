@@ -115,6 +115,14 @@ class Capacity:
     busy: int
 
 
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What of a version's file has no effect, in a sentence for its provider."""
+
+    file: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineStats:
     """Counters since load, for the registry and metrics."""
@@ -131,6 +139,7 @@ class Engine(Protocol):
     """One loaded version. `load` is the class's constructor-like entry, see `engines.registry.load`."""
 
     manifest: Manifest
+    notes: tuple[Note, ...]
 
     @classmethod
     def load(cls, directory: Path, *, manifest: Manifest, device: str, sink: Sink) -> "Engine":

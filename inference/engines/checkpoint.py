@@ -2,8 +2,9 @@
 
 import json
 import os
+import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.utils.logging import disable_progress_bar
 
-from inference.engines.base import UnloadableVersion
+from inference.engines.base import Note, UnloadableVersion
 
 Header = dict[str, tuple[str, tuple[int, ...]]]
 Model = TypeVar("Model", bound=nn.Module)
@@ -25,7 +26,10 @@ Model = TypeVar("Model", bound=nn.Module)
 MAX_HEADER_BYTES = 8 * 2**20
 MAX_TENSORS = 50_000
 MAX_JSON_BYTES = 4 * 2**20
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1}
+MOST_NAMED = 12
+ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
 WEIGHT_DTYPES = frozenset({"F64", "F32", "F16", "BF16"})
 
 
@@ -146,6 +150,19 @@ def check_shapes(model_on_meta: nn.Module, headers: Header) -> dict[str, str]:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise UnloadableVersion(f"The weights do not fit the config: {'; '.join(problems[:3])}{more}.")
     return sources
+
+
+def note_left_out(names: Collection[str]) -> tuple[Note, ...]:
+    """What to tell of tensors that are in the files and not in the model."""
+    if not names:
+        return ()
+    # One name for all layers.
+    kinds = sorted({re.sub(r"\d+", "*", name)[:80] for name in names})
+    listed = ", ".join(kinds[:MOST_NAMED]) + (
+        f" and {len(kinds) - MOST_NAMED} more" if len(kinds) > MOST_NAMED else ""
+    )
+    message = f"Left out, as the model computes or needs none of them: {listed}."
+    return (Note("model.safetensors", message),)
 
 
 def _match_names(model: nn.Module, wanted: Mapping[str, Any], headers: Header) -> dict[str, str]:

@@ -39,9 +39,9 @@ def rebuild_config(raw: Mapping[str, Any], *, model_types: Collection[str]) -> P
         if raw.get(key) not in allowed:
             raise UnloadableVersion(f"config.json: {key} {raw[key]!r} is not supported.")
     config_class = CONFIG_MAPPING[model_type]
-    own = {field.name for field in dataclasses.fields(config_class)}
-    own -= {field.name for field in dataclasses.fields(PreTrainedConfig)} - SHARED_KEYS
-    own |= set(getattr(config_class, "attribute_map", {}))
+    own = honoured_keys(config_class)
+    if "id2label" not in raw:
+        own = own | {"num_labels"}
     kept = {key: value for key, value in raw.items() if key in own and _is_describing(key)}
     for key, value in kept.items():
         check_value(key, value)
@@ -50,6 +50,13 @@ def rebuild_config(raw: Mapping[str, Any], *, model_types: Collection[str]) -> P
     except Exception as error:  # whatever its validators make of a stranger's values
         raise UnloadableVersion(f"config.json does not describe a {model_type} model: {error}") from error
     return config
+
+
+def honoured_keys(config_class: type[PreTrainedConfig]) -> set[str]:
+    """The keys of a config.json that reach the model."""
+    own = {field.name for field in dataclasses.fields(config_class)}
+    own -= {field.name for field in dataclasses.fields(PreTrainedConfig)} - SHARED_KEYS
+    return own | set(config_class.attribute_map)
 
 
 def _is_describing(key: str) -> bool:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 TOKENIZER_FILES = frozenset(
     {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
 )
+# What happens to a text before it is tokenised, for embeddings alone.
+SENTENCE_FILES = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})
 _TEXT_TASKS = frozenset({Task.TEXT_GENERATION, Task.FEATURE_EXTRACTION, Task.TEXT_CLASSIFICATION})
 # A pass says itself when it ends; it is verified again this often.
 _PASS_SECONDS = 60.0
@@ -163,7 +165,10 @@ def tokenizer_directory(version: Version) -> Path | None:
     """Where the version's tokenizer and template lie on this machine; None without text or weights."""
     if version.task not in _TEXT_TASKS or version.is_remote:
         return None
-    return weights.directory(version, only=TOKENIZER_FILES)
+    is_embedder = version.task == Task.FEATURE_EXTRACTION
+    return weights.directory(
+        version, only=TOKENIZER_FILES | SENTENCE_FILES if is_embedder else TOKENIZER_FILES
+    )
 
 
 def _epochs(caller: Caller, listing: Listing, subscription: Subscription) -> tuple[tuple[str, int], ...]:

@@ -1,20 +1,33 @@
 """The whole static examination of a version's files, before anything loads them."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from marketplace.validation import card, memory
-from marketplace.validation.architectures import IMAGE_CLASSIFICATION, TEXT_GENERATION, TEXT_TASKS
+from marketplace.validation import card, keys, memory
+from marketplace.validation.architectures import (
+    FEATURE_EXTRACTION,
+    IMAGE_CLASSIFICATION,
+    TEXT_GENERATION,
+    TEXT_TASKS,
+)
 from marketplace.validation.cleaning import clean_json
 from marketplace.validation.configs import Config, rebuild
-from marketplace.validation.documents import read_json, read_object, read_optional
+from marketplace.validation.documents import read_object, read_optional
 from marketplace.validation.files import check_names
+from marketplace.validation.keys import check_keys
 from marketplace.validation.language import Language, examine_language
 from marketplace.validation.report import Facts, Finding, LocalFile, Refusal, Report, error
+from marketplace.validation.sentences import Sentences, examine_sentences
 from marketplace.validation.tensors import Weights, check_weights, read_weights
 
 Result = TypeVar("Result")
-POOLED_MODULES = frozenset({"Transformer", "Pooling", "Normalize"})
+# What the keys of these files mean does not depend on the task.
+TABLES = {
+    "generation_config.json": keys.GENERATION,
+    "tokenizer_config.json": keys.TOKENIZER,
+    "special_tokens_map.json": keys.SPECIAL_TOKENS,
+    "preprocessor_config.json": keys.PREPROCESSOR,
+}
 
 
 def examine(files: Mapping[str, LocalFile], *, task: str | None = None) -> Report:
@@ -62,17 +75,15 @@ class _Examination:
             return None
         self.findings += check_weights(weights, config)
         language = self._read_language(config) if config.task in TEXT_TASKS else None
-        return _state_facts(config, weights, language, context_length=self._read_context(config))
+        return _state_facts(config, weights, language, self._read_sentences(config))
 
-    def _read_context(self, config: Config) -> int:
-        """Tokens that fit; embedding models are often trained on less than their positions allow."""
-        settings = self.attempt(lambda: read_optional("sentence_bert_config.json", self.files)) or {}
-        trained = settings.get("max_seq_length")
-        return (
-            min(config.shape.positions, trained)
-            if type(trained) is int and trained > 0
-            else config.shape.positions
-        )
+    def _read_sentences(self, config: Config) -> Sentences:
+        result = None
+        if config.task == FEATURE_EXTRACTION:
+            result = self.attempt(lambda: examine_sentences(self.files))
+        sentences, findings = result or (Sentences(), [])
+        self.findings += findings
+        return sentences
 
     def _read_config(self, task: str | None) -> Config:
         if "config.json" not in self.files:
@@ -94,31 +105,24 @@ class _Examination:
 
     def _check_small_files(self) -> None:
         for path in sorted(self.files):
-            if path.endswith(("_config.json", "_Pooling/config.json")):
+            if path.endswith(("_config.json", "/config.json")):
                 read_object(path, self.files[path])
-        if "modules.json" in self.files:
-            _check_modules(read_json("modules.json", self.files["modules.json"]))
+        for path, table in TABLES.items():
+            if path in self.files:
+                self.findings += check_keys(path, read_object(path, self.files[path]), table)
 
 
-def _check_modules(modules: Any) -> None:
-    kinds = [str(module.get("type", "")) for module in modules if isinstance(module, dict)]
-    for kind in kinds:
-        if kind.rpartition(".")[2] not in POOLED_MODULES:
-            message = f"The module {kind[:120]!r} is not supported; {', '.join(sorted(POOLED_MODULES))} are."
-            raise Refusal(error("modules.json", "module", message))
-
-
-def _state_facts(
-    config: Config, weights: Weights, language: Language | None, *, context_length: int
-) -> Facts:
+def _state_facts(config: Config, weights: Weights, language: Language | None, sentences: Sentences) -> Facts:
     labels = config.values.get("id2label")
+    memory_bytes = memory.needed_bytes(weights, config, generates=config.task == TEXT_GENERATION)
     return Facts(
         task=config.task,
         architecture=config.model_type,
-        context_length=context_length,
-        parameter_count=weights.parameter_count,
-        weight_bytes=weights.weight_bytes,
-        memory_bytes=memory.needed_bytes(weights, config, generates=config.task == TEXT_GENERATION),
+        # Embedding models are often trained on less than their positions allow.
+        context_length=min(config.shape.positions, sentences.length or config.shape.positions),
+        parameter_count=weights.parameter_count + sentences.parameter_count,
+        weight_bytes=weights.weight_bytes + sentences.weight_bytes,
+        memory_bytes=memory_bytes + sentences.memory_bytes,
         dtype=weights.dtype,
         vocabulary_size=config.shape.vocab,
         eos_token_ids=language.eos_token_ids if language else (),

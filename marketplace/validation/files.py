@@ -33,7 +33,10 @@ ROOT_FILES: Mapping[str, int] = {
 MAX_TEXT_BYTES = MIB
 TEXT = re.compile(r"(LICEN[CS]E|NOTICE|COPYING)|.+\.(md|txt)", re.IGNORECASE)
 WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
-POOLING = re.compile(r"\d{1,2}_Pooling/config\.json")
+MODULE_CONFIG = re.compile(r"\d{1,2}_(Pooling|Dense|Normalize)/config\.json")
+DENSE_WEIGHTS = re.compile(r"\d{1,2}_Dense/model\.safetensors")
+# A dense layer of 8,192 by 8,192 numbers.
+MAX_DENSE_BYTES = 260 * MIB
 
 PICKLES = frozenset(
     {"bin", "pt", "pth", "pkl", "pickle", "ckpt", "joblib", "dill", "npy", "npz", "mar", "t7", "torch", "ptl"}
@@ -112,7 +115,7 @@ def _check_kind(path: str) -> Finding | None:
 
 def _is_known(path: str) -> bool:
     if "/" in path:
-        return POOLING.fullmatch(path) is not None
+        return bool(MODULE_CONFIG.fullmatch(path) or DENSE_WEIGHTS.fullmatch(path))
     return path in ROOT_FILES or bool(WEIGHTS.fullmatch(path) or TEXT.fullmatch(path))
 
 
@@ -120,6 +123,8 @@ def largest(path: str) -> int | None:
     """The most bytes a file of this name may have; None for weights, which the upload limits as a whole."""
     if WEIGHTS.fullmatch(path):
         return None
+    if DENSE_WEIGHTS.fullmatch(path):
+        return MAX_DENSE_BYTES
     return MIB if "/" in path else ROOT_FILES.get(path, MAX_TEXT_BYTES)
 
 

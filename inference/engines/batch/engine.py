@@ -16,6 +16,7 @@ from inference.engines.base import (
     EngineClosing,
     EngineStats,
     Manifest,
+    Note,
     Request,
     RequestRefused,
     Sink,
@@ -38,9 +39,17 @@ class BatchEngine:
     """One loaded version for embeddings or classification. Safe to call from any thread."""
 
     def __init__(
-        self, runner: Runner, *, manifest: Manifest, device: str, sink: Sink, limits: Limits
+        self,
+        runner: Runner,
+        *,
+        manifest: Manifest,
+        device: str,
+        sink: Sink,
+        limits: Limits,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         self.manifest = manifest
+        self.notes = notes
         self._device = device
         self._runner = runner
         self._sink = sink
@@ -57,9 +66,9 @@ class BatchEngine:
     @classmethod
     def load(cls, directory: Path, *, manifest: Manifest, device: str, sink: Sink) -> Self:
         """Read a version and start its thread. Raises `UnloadableVersion`."""
-        runner = load_runner(directory, manifest=manifest, device=device)
+        runner, notes = load_runner(directory, manifest=manifest, device=device)
         limits = GPU_LIMITS if is_cuda(device) else CPU_LIMITS
-        return cls(runner, manifest=manifest, device=device, sink=sink, limits=limits)
+        return cls(runner, manifest=manifest, device=device, sink=sink, limits=limits, notes=notes)
 
     def submit(self, request: Request) -> None:
         """Check and queue `request`. Raises `RequestRefused`.

@@ -37,12 +37,16 @@ LARGEST: dict[str, int] = {
 _COMMON = frozenset({"vocab_size", "bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings"})
 _DECODER = _COMMON | {
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
-    *("hidden_act", "max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta"),
+    *("hidden_act", "max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta", "head_dim"),
 }
 _GROUPED = _DECODER | {"num_key_value_heads", "rms_norm_eps"}
 _WINDOWED = frozenset({"use_sliding_window", "sliding_window", "max_window_layers", "layer_types"})
 
 _REFUSED_WHEN_TRUE = ("add_cross_attention", "reorder_and_upcast_attn", "use_bidirectional_attention")
+# Both sets hold for GPT-2, whose class knows either name.
+_GPT2_SIZES = frozenset(
+    {"hidden_size", "max_position_embeddings", "num_attention_heads", "num_hidden_layers"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +62,19 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "llama": Architecture("LlamaForCausalLM", _GROUPED | {"head_dim", "attention_bias", "mlp_bias"}),
-    "mistral": Architecture("MistralForCausalLM", _GROUPED | {"head_dim", "sliding_window"}),
+    "llama": Architecture("LlamaForCausalLM", _GROUPED | {"attention_bias", "mlp_bias"}),
+    "mistral": Architecture("MistralForCausalLM", _GROUPED | {"sliding_window"}),
     "qwen2": Architecture("Qwen2ForCausalLM", _GROUPED | _WINDOWED),
-    "qwen3": Architecture("Qwen3ForCausalLM", _GROUPED | _WINDOWED | {"head_dim", "attention_bias"}),
+    "qwen3": Architecture("Qwen3ForCausalLM", _GROUPED | _WINDOWED | {"attention_bias"}),
     "phi3": Architecture(
         "Phi3ForCausalLM",
         _GROUPED | {"sliding_window", "partial_rotary_factor", "original_max_position_embeddings"},
     ),
-    "gemma": Architecture("GemmaForCausalLM", _GROUPED | {"head_dim", "attention_bias"}),
+    "gemma": Architecture("GemmaForCausalLM", _GROUPED | {"attention_bias"}),
     "gpt2": Architecture(
         "GPT2LMHeadModel",
         _COMMON
+        | _GPT2_SIZES
         | {
             *("n_positions", "n_embd", "n_layer", "n_head", "n_inner", "activation_function"),
             *("layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx"),

@@ -16,6 +16,7 @@ from inference.engines.base import (
     EngineStats,
     GenerateRequest,
     Manifest,
+    Note,
     Request,
     RequestRefused,
     Sink,
@@ -35,6 +36,7 @@ class TextEngine:
     """Continuous batching for one causal model on one device. See `inference.engines.base.Engine`."""
 
     manifest: Manifest
+    notes: tuple[Note, ...] = ()
 
     def __init__(self, generator: Generator, *, manifest: Manifest, slots: int, cache: KVCache) -> None:
         self.manifest = manifest
@@ -85,7 +87,9 @@ class TextEngine:
             device=device,
             sink=sink,
         )
-        return cls(generator, manifest=manifest, slots=slots, cache=cache)
+        engine = cls(generator, manifest=manifest, slots=slots, cache=cache)
+        engine.notes = loaded.notes
+        return engine
 
     def submit(self, request: Request) -> None:
         """Queue a request. Raises `RequestRefused` if it can never run (too long, bad token id)."""

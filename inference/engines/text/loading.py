@@ -11,7 +11,9 @@ import transformers
 from safetensors import safe_open
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from inference.engines.base import Manifest, UnloadableVersion
+from inference.engines import keys
+from inference.engines.base import Manifest, Note, UnloadableVersion
+from inference.engines.checkpoint import note_left_out
 from inference.engines.text import configuration, weights
 from inference.engines.text.configuration import Shape
 from inference.engines.text.detokenizer import TokenBytes
@@ -28,6 +30,7 @@ class Loaded:
     token_bytes: TokenBytes
     eos_ids: frozenset[int]
     weight_bytes: int
+    notes: tuple[Note, ...] = ()
 
 
 def load(directory: Path, *, manifest: Manifest, device: str) -> Loaded:
@@ -39,6 +42,7 @@ def load(directory: Path, *, manifest: Manifest, device: str) -> Loaded:
             f"The manifest says {manifest.architecture!r}; config.json describes {architecture.class_name!r}."
         )
     model_class: type[PreTrainedModel] = getattr(transformers, architecture.class_name)
+    notes = keys.judge(raw, config_class=model_class.config_class, honoured=architecture.keys)  # type: ignore[arg-type]
     config = _build_config(model_class, kept)
     headers = weights.read_headers(directory)
     sources = _compare(model_class, config, headers, renames=architecture.renames)
@@ -50,6 +54,7 @@ def load(directory: Path, *, manifest: Manifest, device: str) -> Loaded:
         token_bytes=TokenBytes(directory),
         eos_ids=_find_eos(directory, config),
         weight_bytes=sum(p.numel() * p.element_size() for p in model.parameters()),
+        notes=notes + note_left_out(headers.keys() - set(sources.values())),
     )
 
 

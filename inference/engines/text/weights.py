@@ -11,8 +11,18 @@ from inference.engines.base import UnloadableVersion
 
 LARGEST_HEADER_BYTES = 16 * 2**20
 MOST_TENSORS = 50_000
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+ITEM_BYTES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1,
+}  # fmt: skip
 FLOATS = {"F32", "F16", "BF16"}
+# Buffers that models of today compute when they are built, and that older files hold too.
+RECOMPUTED = (
+    r"(^|\.)rotary_emb\.(original_)?inv_freq$",
+    r"(^|\.)rotary_emb\.(cos|sin)_cached$",
+    r"(^|\.)position_ids$",
+    r"(^|\.)h\.\d+\.attn\.(masked_)?bias$",
+    r"(^|\.)layers\.\d+\.attention\.(masked_)?bias$",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ def match_names(
     """Which file tensor fills each parameter (parameter to tensor). Raises `UnloadableVersion` on any other.
 
     `prefix` may be missing in the files (weights saved without the head), `tied` parameters may be absent,
-    and names that match an `ignorable` pattern are left out.
+    and names that match a pattern of `RECOMPUTED` or `ignorable` are left out.
     """
     sources: dict[str, str] = {}
     for name, header in headers.items():
@@ -59,7 +69,7 @@ def match_names(
         if target in expected:
             _check_shape(header, expected[target])
             sources[target] = name
-        elif not any(re.search(pattern, name) for pattern in ignorable):
+        elif not any(re.search(pattern, name) for pattern in (*RECOMPUTED, *ignorable)):
             raise UnloadableVersion(f"The tensor {name!r} is not in the model that config.json describes.")
     missing = sorted(set(expected) - set(sources) - set(tied))
     if missing:

@@ -127,11 +127,10 @@ def _chat(codec: TextCodec, job: dict[str, Any]) -> list[int]:
 
 
 def _encode(codec: TextCodec, job: dict[str, Any]) -> list[list[int]]:
-    for text in job["texts"]:
+    texts = [codec.prompt + text for text in job["texts"]] if codec.prompt else job["texts"]
+    for text in texts:
         _refuse_too_long(codec, job, text)
-    return [
-        encoding.ids for encoding in codec.tokenizer.encode_batch_fast(job["texts"], add_special_tokens=True)
-    ]
+    return [encoding.ids for encoding in codec.tokenizer.encode_batch_fast(texts, add_special_tokens=True)]
 
 
 def _decode(codec: TextCodec, job: dict[str, Any]) -> str:

@@ -19,13 +19,14 @@ NFC_SHRINKS = 4
 @dataclass(frozen=True, slots=True)
 class TextCodec:
     """`render` is None where the version has no chat template. A token stands for at most `longest_token`
-    characters; 0 where that cannot be known.
+    characters; 0 where that cannot be known. `prompt` goes before every text, but not before token ids.
     """
 
     tokenizer: Tokenizer
     special_tokens: Mapping[str, str]
     render: Callable[..., str] | None
     longest_token: int
+    prompt: str = ""
 
 
 def read_codec(directory: Path) -> TextCodec:
@@ -46,7 +47,21 @@ def read_codec(directory: Path) -> TextCodec:
     _add_missing(tokenizer, special_tokens)
     source = _template_source(directory, config)
     render = compile_template(source) if source else None
-    return TextCodec(tokenizer, special_tokens, render, _longest_token(tokenizer))
+    prompt = _prepare_sentences(directory, tokenizer)
+    return TextCodec(tokenizer, special_tokens, render, _longest_token(tokenizer), prompt)
+
+
+def _prepare_sentences(directory: Path, tokenizer: Tokenizer) -> str:
+    """Lower case and the default prompt, as sentence-transformers takes them from a model's files."""
+    if not (directory / "modules.json").exists():
+        return ""
+    if _read_json(directory / "sentence_bert_config.json").get("do_lower_case"):
+        steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+    settings = _read_json(directory / "config_sentence_transformers.json")
+    name = settings.get("default_prompt_name")
+    prompt = (settings.get("prompts") or {}).get(name) if name is not None else ""
+    return prompt if isinstance(prompt, str) else ""
 
 
 def _longest_token(tokenizer: Tokenizer) -> int:

@@ -11,7 +11,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling as Refere
 from transformers import AutoModel
 
 from inference.engines.base import RequestRefused, UnloadableVersion
-from inference.engines.batch.pooling import MODES, Pooling, pool, read_pooling
+from inference.engines.batch.pooling import MODES, pool
+from inference.engines.batch.sentences import Sentences, read_sentences
 from tests.inference.engines.batch.conftest import MINILM
 from tests.inference.engines.batch.models import edit_json, write_model, write_sentence_files
 
@@ -94,15 +95,16 @@ def test_pooling_equals_sentence_transformers(mode, device):
     hidden, mask = torch.randn(3, 7, 4), torch.tensor([[1] * 7, [1] * 3 + [0] * 4, [1] + [0] * 6])
     features = {"token_embeddings": hidden, "attention_mask": mask}
     expected = ReferencePooling(4, pooling_mode=modes)(features)["sentence_embedding"]
-    found = pool(hidden.to(device), mask.to(device), Pooling(modes=tuple(modes)))
+    found = pool(hidden.to(device), mask.to(device), modes)
     torch.testing.assert_close(found.cpu(), expected)
 
 
 def test_old_and_new_files_name_the_same_pooling(tmp_path):
-    assert read_pooling(MINILM) == Pooling(modes=("mean",), normalize=True)
-    assert read_pooling(tmp_path) == Pooling(modes=("mean",), normalize=False)
+    old = read_sentences(MINILM, width=384, device="cpu")
+    assert (old.modes, old.scales) == (("mean",), True)
+    assert read_sentences(tmp_path, width=32, device="cpu") == Sentences(width=32, modes=("mean",))
     write_sentence_files(tmp_path, modes=["cls"], normalize=False)
-    assert read_pooling(tmp_path) == Pooling(modes=("cls",), normalize=False)
+    assert read_sentences(tmp_path, width=32, device="cpu") == Sentences(width=32, modes=("cls",))
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,7 @@ def test_old_and_new_files_name_the_same_pooling(tmp_path):
         '[{"type": "x.Transformer"}, {"type": "x.Pooling", "path": "../elsewhere"}]',
         '[{"type": "x.Transformer"}, {"type": "x.Pooling", "path": ".."}]',
         '[{"type": "x.Transformer"}, {"type": "x.Dense", "path": "2_Dense"}]',
+        '[{"type": "x.Transformer", "path": "0_Transformer"}, {"type": "x.Pooling", "path": "1_Pooling"}]',
         '[{"type": "evil.module.Loader"}]',
         '{"a": 1}',
         "[",
@@ -119,7 +122,7 @@ def test_old_and_new_files_name_the_same_pooling(tmp_path):
 def test_modules_that_we_cannot_honour_are_refused(tmp_path, modules):
     (tmp_path / "modules.json").write_text(modules)
     with pytest.raises(UnloadableVersion):
-        read_pooling(tmp_path)
+        read_sentences(tmp_path, width=32, device="cpu")
 
 
 def test_dimensions_is_refused_where_the_model_was_not_trained_for_it(load):

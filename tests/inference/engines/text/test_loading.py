@@ -1,6 +1,7 @@
 """A version's files are a stranger's: what is wrong with them is said before anything is allocated."""
 
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -162,6 +163,46 @@ def test_weights_saved_without_the_models_prefix_load(tmp_path: Path, start: Sta
 
     retensor(strip)(tmp_path)
     assert answer(start(tmp_path, "gpt2"), sink, [ask("a", [1, 2, 3])])["a"] == whole.text("a")
+
+
+LEGACY: dict[str, dict[str, torch.Tensor]] = {
+    "llama": {
+        "model.layers.1.self_attn.rotary_emb.inv_freq": torch.full((8,), 7.0),
+        "model.layers.1.self_attn.rotary_emb.cos_cached": torch.ones(1, 1, 4, 16),
+    },
+    "gpt2": {
+        "transformer.h.0.attn.bias": torch.zeros(1, 1, 4, 4, dtype=torch.bool),
+        "transformer.h.0.attn.masked_bias": torch.tensor(-1e4),
+    },
+    "gpt_neox": {
+        "gpt_neox.layers.2.attention.bias": torch.zeros(1, 1, 4, 4, dtype=torch.uint8),
+        "gpt_neox.layers.2.attention.masked_bias": torch.tensor(-1e9),
+        "gpt_neox.layers.2.attention.rotary_emb.inv_freq": torch.ones(8),
+        "gpt_neox.embed_in.position_ids": torch.arange(4),
+    },
+}
+
+
+@pytest.mark.parametrize("kind", LEGACY)
+def test_buffers_of_old_checkpoints_are_left_out_and_told(
+    tmp_path: Path, start: Start, sink: Collector, kind: str
+) -> None:
+    write_model(tmp_path, kind)
+    whole = Collector()
+    answer(start(tmp_path, kind, sink=whole), whole, [ask("a", [1, 2, 3])])
+    retensor(lambda tensors: tensors.update(LEGACY[kind]))(tmp_path)
+    engine = start(tmp_path, kind)
+    assert answer(engine, sink, [ask("a", [1, 2, 3])])["a"] == whole.text("a")
+    (note,) = engine.notes
+    assert all(re.sub(r"\d+", "*", name) in note.message for name in LEGACY[kind])
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt_neox"])
+def test_a_tensor_that_no_model_recomputes_is_refused(tmp_path: Path, kind: str) -> None:
+    write_model(tmp_path, kind)
+    retensor(lambda tensors: tensors.update({"model.layers.0.self_attn.bias": torch.ones(4)}))(tmp_path)
+    with pytest.raises(UnloadableVersion, match=r"self_attn\.bias"):
+        loading.load(tmp_path, manifest=manifest(kind), device="cpu")
 
 
 def test_sharded_weights_load(tmp_path: Path, start: Start, sink: Collector) -> None:
