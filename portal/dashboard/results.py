@@ -18,10 +18,10 @@ class Result(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """One cell of a confusion matrix: how many, and which share of its row."""
+    """One cell of a confusion matrix: how many, and how many tenths of its row."""
 
     number: int
-    share: float
+    tenths: int
 
 
 def training_charts(version: Version) -> list[Chart]:
@@ -46,7 +46,7 @@ def confusion(version: Version) -> list[tuple[str, list[Cell]]]:
     facts = version.report.get("facts") or {}
     labels = facts.get("labels") or [str(index) for index in range(len(counts))]
     return [
-        (label, [Cell(count, count / (sum(row) or 1)) for count in row])
+        (label, [Cell(count, round(10 * count / (sum(row) or 1))) for count in row])
         for label, row in zip(labels, counts, strict=False)
     ]
 

@@ -53,6 +53,10 @@ class LimitedBodies:
 
     async def _refuse(self, send: Send) -> None:
         text = f"The request's body is larger than {self._most} bytes. Send files in smaller pieces.\n"
-        headers: list[Any] = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+        headers: list[Any] = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"connection", b"close"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
         await send({"type": "http.response.body", "body": text.encode()})

@@ -14,6 +14,7 @@ from django.utils.translation import gettext
 from django.views.defaults import server_error
 
 from portal.kit.errors import PortalError
+from portal.kit.policies import LAST_RESORT
 
 _AWAY = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 _FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
@@ -55,15 +56,18 @@ def answer_failure(request: HttpRequest) -> HttpResponse:
     """
     error = sys.exc_info()[1]
     if not isinstance(error, _AWAY):
-        return server_error(request)
+        answer: HttpResponse = server_error(request)
+        answer["Content-Security-Policy"] = LAST_RESORT
+        return answer
     if request.path_info.startswith("/api/"):
         told = {
             "code": "service_unavailable",
             "message": gettext("The service is restarting. Try again in a moment."),
         }
-        answer: HttpResponse = JsonResponse({"error": told}, status=503)
+        answer = JsonResponse({"error": told}, status=503)
     else:
         # Without the request, whose context would ask the database again.
         answer = HttpResponse(render_to_string("errors/503.html"), status=503)
+        answer["Content-Security-Policy"] = LAST_RESORT
     answer["Retry-After"] = "2"
     return answer

@@ -162,7 +162,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, status: int, sentence: str) -> None:
         """A last answer, which the application knows nothing of."""
         body = f"{sentence}\n".encode()
-        head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\nretry-after: 5\r\ncontent-length: "
+        head = b"content-type: text/plain; charset=utf-8\r\nconnection: close\r\nx-content-type-options: nosniff\r\nretry-after: 5\r\ncontent-length: "
         self.transport.write(b"".join((STATUS_LINE[status], head, b"%d\r\n\r\n" % len(body), body)))
         self.transport.close()
         # What is written to a client that reads nothing is not waited for.

@@ -68,7 +68,7 @@ class Visitor:
         self.page.wait_for_url("**/")
 
     def breaches(self) -> list[str]:
-        """What axe finds against the page as it stands, icons that are not there, and whether it scrolls sideways."""
+        """What axe finds against the page as it stands, icons that are not there, what its policy forbids, sideways scrolling."""
         # From its top: below, the fixed bar covers a part of whatever scrolls beneath it.
         self.page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
         self.page.evaluate(AXE.read_text())
@@ -76,6 +76,7 @@ class Visitor:
         wide = self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
         told = [f"{rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
         told += [f"no icon {name}" for name in self.page.evaluate(MISSING_ICONS)]
+        told += [problem for problem in self.problems if "Content Security Policy" in problem]
         return [*told, f"{wide} pixels too wide"] if wide > 0 else told
 
     def _hear(self, message: ConsoleMessage) -> None:
