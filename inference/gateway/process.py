@@ -20,7 +20,7 @@ from inference.gateway.remote.upstreams import Upstreams
 from inference.gateway.retrying import attempts
 from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
-from portal.kit import ids
+from portal.kit import ids, supervision
 from portal.kit import redis as redis_kit
 from portal.kit.redis import is_passing
 
@@ -65,9 +65,8 @@ class GatewayProcess:
         self._publisher.limits = waiting.limits(memory_bytes)
         self.kept.limits = kept.limits(memory_bytes)
         self.attempt_limits = attempts.limits(memory_bytes)
-        self.spawn(self.relay.read())
-        self.spawn(self.watch.run())
-        self.spawn(self.upstreams.keep_time())
+        for service in (self.relay.read, self.watch.run, self.upstreams.keep_time):
+            self.spawn(supervision.keep(service, name=service.__qualname__))
 
     async def close(self) -> None:
         """Cancel what still runs for clients that have gone, record how it ended, and let go of everything."""

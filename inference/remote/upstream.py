@@ -147,6 +147,10 @@ class Upstream:
         except UpstreamFault as fault:
             exchange.fail(fault)
             return
+        except BaseException:
+            # Who waits for the answer knows nothing of this task.
+            exchange.fail(UpstreamFault("broken", "The connection could not be made again."))
+            raise
         if exchange.is_over or exchange not in self.in_flight:
             connection.close()
             return

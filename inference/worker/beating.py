@@ -2,8 +2,8 @@
 
 import logging
 import os
-import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import redis
@@ -12,7 +12,7 @@ from django.conf import settings
 
 from inference.schedule import SCHEDULE
 from inference.worker.celery_settings import quieten
-from portal.kit import ids
+from portal.kit import ids, supervision
 from portal.kit.redis import client as redis_client
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def run(app: Celery) -> None:
     token = ids.uuid7().hex
     client = redis_client()
     _wait_for_lock(client, token)
-    threading.Thread(target=_keep_lock, args=(client, token), name="beat-lock", daemon=True).start()
+    supervision.thread(partial(_keep_lock, client, token), name="beat-lock").start()
     app.conf.update(beat_schedule=SCHEDULE)
     file = Path(settings.HOME) / "beat" / "schedule"
     file.parent.mkdir(parents=True, exist_ok=True)

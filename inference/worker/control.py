@@ -1,7 +1,6 @@
 """Cancellations: the web processes write them to this worker's control stream."""
 
 import logging
-import threading
 import time
 from typing import cast
 from uuid import UUID
@@ -11,6 +10,7 @@ import redis
 from inference import protocol
 from inference.worker.calls import Calls
 from inference.worker.host import WorkerHost
+from portal.kit import supervision
 
 Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
@@ -26,7 +26,7 @@ class Control:
         self._calls = calls
         self._host = host
         self._ended = False
-        self._thread = threading.Thread(target=self._read_on, name="control", daemon=True)
+        self._thread = supervision.thread(self._read_on, name="control")
 
     def start(self) -> None:
         self._thread.start()

@@ -50,7 +50,7 @@ class Handover:
     def _carry_out(self, version: str, request: str, attempt: int, token: str) -> None:
         try:
             self._run(version, request, attempt=attempt, token=token)
-        except Exception:
+        except BaseException:
             # Whoever waits for the call sends another message if it is still to be run.
             log.exception("a message for request %s came to nothing", request)
 

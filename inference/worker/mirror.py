@@ -14,7 +14,7 @@ from django.db.models import F
 from inference import models
 from inference.worker.registry import read_workers
 from inference.worker.replica import Replica
-from portal.kit import clock
+from portal.kit import clock, supervision
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Mirror:
         self._lock = threading.Lock()
         self._soon = threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._write_on, name="mirror", daemon=True)
+        self._thread = supervision.thread(self._write_on, name="mirror")
 
     def start(self) -> None:
         self._thread.start()

@@ -1,5 +1,6 @@
 """What a worker says of itself: a lease in Redis, renewed with every beat and gone when the worker is."""
 
+import faulthandler
 import logging
 import os
 import socket
@@ -14,9 +15,13 @@ import redis
 from inference import protocol
 from inference.protocol import WorkerState
 from inference.worker.host import WorkerHost
+from portal.kit import supervision
 from portal.kit.redis import EVEN_IF_FULL
 
 log = logging.getLogger(__name__)
+
+# Far longer than a beat ever takes, also while Redis is away: native code keeps all other code from running.
+STALL_SECONDS = 90.0
 
 # A worker is no less alive for a Redis that is full, and its calls should come to their ends.
 _BEAT = f"""{EVEN_IF_FULL}
@@ -36,7 +41,7 @@ class Registry:
         self._started_at = time.time()
         self._soon = threading.Event()
         self._ended = False
-        self._thread = threading.Thread(target=self._beat_on, name="registry", daemon=True)
+        self._thread = supervision.thread(self._beat_on, name="registry")
         self.stopping = False
         self.on_beat: Callable[[], None] = lambda: None
 
@@ -53,6 +58,7 @@ class Registry:
         self._ended = True
         self._soon.set()
         self._thread.join()
+        faulthandler.cancel_dump_traceback_later()
         try:
             self._client.delete(
                 protocol.worker_key(self._worker_id), protocol.control_stream(self._worker_id)
@@ -70,6 +76,8 @@ class Registry:
 
     def _beat_on(self) -> None:
         while not self._ended:
+            # By a thread of C: it ends the process also where Python itself stands still.
+            faulthandler.dump_traceback_later(STALL_SECONDS, exit=True)
             self._soon.wait(protocol.BEAT_SECONDS)
             self._soon.clear()
             if self._ended:

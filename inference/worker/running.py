@@ -115,7 +115,7 @@ class Runner:
             closing = isinstance(refusal, EngineClosing)
             why = Reason.WORKER_STOPPING if closing else Reason.REFUSED
             self._replies.fail(call, str(refusal), refused=not closing, why=why)
-        except Exception:
+        except BaseException:  # decoding what a stranger sent may panic; nobody else would end the call
             log.exception("request %s could not be started", request)
             self._replies.fail(call, "The request could not be started.")
         else:

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from inference import roll_call
 from portal.dashboard import metrics as site_metrics
 from portal.kit import redis as kit_redis
-from portal.kit import redis_fitness
+from portal.kit import redis_fitness, supervision
 
 
 def healthz(request: HttpRequest) -> HttpResponse:
@@ -19,10 +19,16 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """The database, Redis and at least one worker answer, and Redis takes calls; 503 and which of them does not,
-    otherwise. Warnings are of what would be lost, and keep nobody away.
+    """The database, Redis, at least one worker and the services of this process do well, and Redis takes calls; 503 and
+    which of them do not, otherwise. Warnings are of what would be lost, and keep nobody away.
     """
-    checks = {"database": _check(_ask_database), "redis": _check(_ask_redis), "worker": _check(_ask_worker)}
+    failing = supervision.failing()
+    checks = {
+        "process": f"fails at: {', '.join(failing)}" if failing else "ok",
+        "database": _check(_ask_database),
+        "redis": _check(_ask_redis),
+        "worker": _check(_ask_worker),
+    }
     ready = all(state == "ok" for state in checks.values())
     return JsonResponse({"ready": ready, **checks, "warnings": _warn()}, status=200 if ready else 503)
 
