@@ -19,6 +19,7 @@ from inference.engines.base import (
     Sampling,
     UnloadableVersion,
 )  # fmt: skip
+from inference.engines.pulse import is_panic
 from inference.worker.loading import manifest_of, warm_up
 from marketplace import weights
 from marketplace.models import Task, Version
@@ -74,7 +75,9 @@ def run(version: Version, *, device: str = "cpu") -> Trial:
         engine = registry.load(directory, manifest=manifest, device=device, sink=answer)
     except UnloadableVersion as error:
         return _failed("load", str(error))
-    except (RuntimeError, OSError, MemoryError, ValueError) as error:
+    except BaseException as error:
+        if not isinstance(error, (RuntimeError, OSError, MemoryError, ValueError)) and not is_panic(error):
+            raise
         return _failed("load", f"{type(error).__name__}: {error}")
     load_seconds, used = time.monotonic() - started, _resident_bytes() - before
     try:

@@ -260,6 +260,7 @@ ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", at_least=1, defaul
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)
 WORKER_CACHE_BYTES = number("WORKER_CACHE_BYTES", at_least=1, default=50 * 2**30)
 WORKER_DRAIN_SECONDS = environment.drain_seconds()
+WORKER_STEP_SECONDS = number("WORKER_STEP_SECONDS", default=120, at_least=1)
 
 LOGGING = {
     "version": 1,

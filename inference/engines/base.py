@@ -135,6 +135,16 @@ class EngineStats:
     failures: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """`failure` says what ended the engine's thread for good, once all that it held has been told. `step_seconds` is
+    how long the step under way has lasted, 0 where there is none.
+    """
+
+    failure: str | None
+    step_seconds: float
+
+
 class Engine(Protocol):
     """One loaded version. `load` is the class's constructor-like entry, see `engines.registry.load`."""
 
@@ -154,6 +164,9 @@ class Engine(Protocol):
     def capacity(self) -> Capacity: ...
 
     def stats(self) -> EngineStats: ...
+
+    def health(self) -> Health:
+        """Whether its thread still serves. Never blocks, whatever that thread does."""
 
     def close(self, *, drain: bool, timeout: float) -> None:
         """Stop the thread and free memory; with `drain`, first finish what is in flight (seconds)."""

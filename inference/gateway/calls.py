@@ -1,5 +1,6 @@
 """From a parsed request to a dispatched call: identify, prepare, admit, dispatch or relay."""
 
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from billing.errors import StaleFacts
 from inference.gateway import ending
 from inference.gateway.call import Call
-from inference.gateway.errors import CallError, ServiceUnavailable
+from inference.gateway.errors import CallError, ServiceUnavailable, VersionQuarantined
 from inference.gateway.lookup import Route
 from inference.gateway.prompting import TokenizerMissing
 from inference.gateway.remote.asking import RemoteWork
@@ -63,7 +64,7 @@ async def begin(
 
 
 async def _refuse_hopeless(process: "GatewayProcess", route: Route) -> None:
-    """503 where no worker that lives could ever run the version."""
+    """503 where the version is left alone, or no worker that lives could ever run it."""
     await process.roster.ready()
     if _hopeless(process, route) is None:
         return
@@ -75,6 +76,9 @@ async def _refuse_hopeless(process: "GatewayProcess", route: Route) -> None:
 
 
 def _hopeless(process: "GatewayProcess", route: Route) -> ServiceUnavailable | None:
+    found = process.roster.quarantine_of(route.version)
+    if found is not None:
+        return VersionQuarantined(model=route.model, why=found.reason, retry_after=found.until - time.time())
     if process.roster.serves(route.version):
         return None
     largest = process.roster.largest_bytes()

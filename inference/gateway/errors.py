@@ -188,6 +188,13 @@ class ServiceUnavailable(CallError):
     message = "{reason}"
 
 
+class VersionQuarantined(ServiceUnavailable):
+    """It broke what serves it, and is left alone for a while; another version of the listing is not."""
+
+    code = "model_quarantined"
+    message = "The model `{model}` is out of service for a while: {why}. Please try again later, or another version."
+
+
 class Overloaded(CallError):
     status = 503
     type = "server_error"

@@ -17,6 +17,7 @@ from inference.worker.calls import Calls
 from inference.worker.consuming import Consuming
 from inference.worker.placement import Placement
 from inference.worker.registry import Registry
+from portal.kit import supervision
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Draining:
         self._registry = registry
         self._seconds = seconds
         self._begun_at: float | None = None
+        self._restart_reason: str | None = None
 
     def install(self) -> None:
         """Take the signals over from Celery. Only on the main thread."""
@@ -51,12 +53,27 @@ class Draining:
             self._begun_at = time.monotonic()
             threading.Thread(target=self._drain, name="draining", daemon=True).start()
 
+    def restart(self, reason: str) -> None:
+        """Drain, then end the process in a way that its supervisor takes for a failure."""
+        self._restart_reason = self._restart_reason or reason
+        self.begin()
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._begun_at is not None and time.monotonic() - self._begun_at > SAME_WISH_SECONDS:
             _tell_celery(should_terminate=True)
         self.begin()
 
     def _drain(self) -> None:
+        try:
+            self._finish_calls()
+        finally:
+            if self._restart_reason is not None:
+                self._registry.stop()
+                supervision.bring_down(self._restart_reason)
+            _tell_celery(should_terminate=False)
+            self._consuming.nudge()
+
+    def _finish_calls(self) -> None:
         log.info("stopping: no more calls are taken")
         self._registry.stopping = True
         self._registry.beat_soon()
@@ -67,8 +84,6 @@ class Draining:
             log.warning("some messages had not reached their engines when stopping")
         if not self._calls.wait_until_none(timeout=self._seconds):
             log.warning("%d calls were cut off by stopping", len(self._calls.all()))
-        _tell_celery(should_terminate=False)
-        self._consuming.nudge()
 
 
 def _tell_celery(*, should_terminate: bool) -> None:

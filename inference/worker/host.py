@@ -70,6 +70,11 @@ class WorkerHost:
         replica.error = error
         self._remove(replica, state="failed")
 
+    def condemn(self, replica: Replica, *, error: str) -> None:
+        """Serve it no more, whatever its engine still does. Its memory counts as free."""
+        replica.engine = None
+        self.fail_load(replica, error=error)
+
     def find_idle_room(self, needed_bytes: int, *, idle_seconds: float = 0.0) -> Room | None:
         """The least recently used idle replicas whose going makes room; None if they do not suffice."""
         return self._find_room(
@@ -135,7 +140,8 @@ class WorkerHost:
         replica.state = "failed" if state == "failed" else "unloaded"
         replica.unloaded_at = clock.now()
         with self._lock:
-            self._replicas.pop(replica.version, None)
+            if self._replicas.get(replica.version) is replica:
+                del self._replicas[replica.version]
         self._tell(replica)
 
     def _tell(self, replica: Replica) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db import connection
 
 from inference.engines.base import Engine, Manifest, Sink, Task, UnloadableVersion
+from inference.engines.pulse import is_panic
 from inference.errors import VersionNotLoadable
 from marketplace import weights
 from marketplace.models import Version
@@ -64,6 +65,8 @@ def load(version_hex: str, *, manifest: Manifest, device: str, sink: Sink) -> tu
         engine = registry.load(directory, manifest=manifest, device=device, sink=sink)
     except UnloadableVersion as error:
         raise VersionNotLoadable(reason=str(error)) from error
-    except (RuntimeError, OSError, MemoryError, ValueError) as error:
+    except BaseException as error:
+        if not isinstance(error, (RuntimeError, OSError, MemoryError, ValueError)) and not is_panic(error):
+            raise
         raise VersionNotLoadable(reason=f"{type(error).__name__}: {error}") from error
     return engine, time.monotonic() - started

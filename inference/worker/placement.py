@@ -14,13 +14,14 @@ from uuid import UUID
 import redis
 from django.db import InterfaceError, OperationalError
 
-from inference import protocol
+from inference import protocol, quarantine
 from inference.engines.base import Manifest
 from inference.errors import VersionNotLoadable, VersionTooLarge
 from inference.worker.demand import Demand, Lack
 from inference.worker.host import Room, WorkerHost
 from inference.worker.loading import read_manifest
 from inference.worker.registry import Registry, read_workers
+from portal.kit import supervision
 from portal.kit.errors import PortalError
 from portal.kit.redis import is_passing
 
@@ -57,7 +58,7 @@ class Placement:
         self._manifests: dict[str, Manifest] = {}
         self._loader: threading.Thread | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="placement", daemon=True)
+        self._thread = supervision.thread(self._look_on, name="placement")
 
     def start(self) -> None:
         self._thread.start()
@@ -92,9 +93,9 @@ class Placement:
                 self._consider(lack, others)
 
     def _consider(self, lack: Lack, others: Sequence[protocol.WorkerState]) -> None:
-        reason = cast("bytes | None", self._client.get(protocol.load_error_key(lack.version)))
+        reason = self._find_refusal(lack.version)
         if reason is not None:
-            self._refuse(lack.version, reason.decode())
+            self._refuse(lack.version, reason)
             return
         try:
             manifest = self._find_manifest(lack.version)
@@ -110,6 +111,14 @@ class Placement:
                 target=self._load_claimed, args=(lack.version, manifest, room), name="loader", daemon=True
             )
             self._loader.start()
+
+    def _find_refusal(self, version: str) -> str | None:
+        """Why nobody loads it now."""
+        reason = cast("bytes | None", self._client.get(protocol.load_error_key(version)))
+        if reason is not None:
+            return reason.decode()
+        found = quarantine.find(self._client, [version]).get(version)
+        return f"This version is out of service for a while: {found.reason}." if found else None
 
     def _find_manifest(self, version: str) -> Manifest:
         if version not in self._manifests:
@@ -136,7 +145,7 @@ class Placement:
             self._load(version, manifest, room)
         except VersionNotLoadable as error:
             self._refuse(version, str(error))
-        except Exception as error:
+        except BaseException as error:  # native code that reads a stranger's files may panic
             if isinstance(error, (OperationalError, InterfaceError)) or is_passing(error):
                 # That says nothing of the version; its callers wait for the next try.
                 log.warning("loading %s waits: %s", version, error)

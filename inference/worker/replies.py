@@ -24,6 +24,7 @@ from inference import protocol
 from inference.engines.base import Chunk
 from inference.worker.calls import Call, Calls
 from inference.worker.journal import open_journal
+from portal.kit import supervision
 from portal.kit.redis import EVEN_IF_FULL, is_passing
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Replies:
         self._worker_id = worker_id
         self._journal = open_journal()
         self._steps: queue.SimpleQueue[list[Written] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="replies", daemon=True)
+        self._thread = supervision.thread(self._write_all, name="replies")
         self._pause = threading.Event()
         self.on_finished: Callable[[], None] = lambda: None
 
@@ -128,7 +129,7 @@ class Replies:
                 continue
             try:
                 self._write_until_done(written)
-            except Exception:  # one answer that cannot be written must not silence all later ones
+            except BaseException:  # one answer that cannot be written must not silence all later ones
                 log.exception("answers could not be written")
                 self._give_up(written)
 
@@ -163,7 +164,7 @@ class Replies:
             failed = Chunk(finish_reason="error", error="The answer could not be delivered.")
             try:
                 self._write([Written(call, call.chunks, failed, why=Reason.UNDELIVERED)])
-            except Exception:
+            except BaseException:
                 log.exception("request %s could not be failed either", call.id)
             self._calls.end(call.id)
 

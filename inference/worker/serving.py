@@ -19,6 +19,7 @@ from inference.worker.celery_settings import configure
 from inference.worker.consuming import Consuming
 from inference.worker.control import Control
 from inference.worker.draining import Draining
+from inference.worker.engine_watch import EngineWatch
 from inference.worker.host import WorkerHost
 from inference.worker.mirror import Mirror
 from inference.worker.placement import Placement
@@ -82,6 +83,10 @@ class WorkerProcess:
             calls=self.calls, consuming=self.consuming, placement=self.placement, registry=self.registry,
             seconds=settings.WORKER_DRAIN_SECONDS,
         )  # fmt: skip
+        self.engine_watch = EngineWatch(
+            client, host=self.host, calls=self.calls, replies=self.replies,
+            step_seconds=settings.WORKER_STEP_SECONDS, restart=self.draining.restart,
+        )  # fmt: skip
         self.watchdog = Watchdog(self.celery, app=app, client=client, queue=queue)
         self.host.on_change(self._on_change)
         self.registry.on_beat = self._on_beat
@@ -96,6 +101,7 @@ class WorkerProcess:
         self.replies.start()
         self.registry.start()
         self.control.start()
+        self.engine_watch.start()
         self.placement.start()
         threading.Thread(target=loading.warm_up, name="warm-up", daemon=True).start()
         log.info("worker %s serves from %s", self.id.hex, self.registry.state().device)
@@ -121,6 +127,7 @@ class WorkerProcess:
     def _close(self) -> None:
         self.placement.stop(timeout=1.0)
         self.control.stop()
+        self.engine_watch.stop()
         for replica in self.host.all():
             self.host.unload(replica, timeout=ENGINE_SECONDS)
         self.replies.stop(timeout=FLUSH_SECONDS)

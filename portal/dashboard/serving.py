@@ -11,6 +11,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from inference import roll_call
+from inference.quarantine import Quarantine
 from inference.remote import health
 from inference.remote.health import Health
 from marketplace.models import Version
@@ -26,7 +27,7 @@ MEANINGS: Mapping[State, str | Promise] = {
     "loading": _("A worker is loading it now; calls wait for that."),
     "cold": _("Not loaded: the first call loads it and waits for that."),
     "degraded": format_lazy(
-        _("Its last load failed, or of the calls begun in the last {minutes} minutes at least {fewest}, and at least one in {share}, failed on our side."),
+        _("It is left alone after a failure, its last load failed, or of the calls begun in the last {minutes} minutes at least {fewest}, and at least one in {share}, failed on our side."),
         minutes=trouble.MINUTES, fewest=trouble.FEWEST_FAILED, share=trouble.ONE_IN,
     ),
     "down": _("No worker is running: calls are refused."),
@@ -62,6 +63,14 @@ def standings(versions: Iterable[Version]) -> Mapping[UUID, Standing]:
     for version in versions:
         (remote if version.is_remote else hosted).append(version.pk)
     return _placed_by_workers(hosted) | _answering(remote)
+
+
+def quarantines(version_ids: Iterable[UUID]) -> dict[UUID, Quarantine]:
+    """The versions that are left alone now, with why; empty when Redis does not answer."""
+    try:
+        return trouble.quarantines(list(version_ids))
+    except redis.exceptions.RedisError:
+        return {}
 
 
 def healths(version_ids: Iterable[UUID]) -> Mapping[UUID, Health]:

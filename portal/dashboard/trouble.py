@@ -1,4 +1,6 @@
-"""Which versions fail their callers right now: by their latest calls, and by their last load."""
+"""Which versions fail their callers right now: by their latest calls, by their last load, and because they are
+quarantined.
+"""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,7 +9,9 @@ from uuid import UUID
 
 from django.db import connection
 
+from inference import quarantine
 from inference.protocol import load_error_key
+from inference.quarantine import Quarantine
 from portal.kit import clock, ids
 from portal.kit import redis as kit_redis
 
@@ -34,11 +38,14 @@ _FAILING = """
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """`failed` of the `calls` begun in the last minutes, 0 of 0 if those are well; whether the last load failed."""
+    """`failed` of the `calls` begun in the last minutes, 0 of 0 if those are well; whether the last load failed; why
+    it is left alone, if it is.
+    """
 
     calls: int
     failed: int
     is_unloadable: bool
+    quarantine: Quarantine | None = None
 
 
 def find(version_ids: Collection[UUID]) -> Mapping[UUID, Trouble]:
@@ -46,10 +53,19 @@ def find(version_ids: Collection[UUID]) -> Mapping[UUID, Trouble]:
     if not version_ids:
         return {}
     failing, unloadable = _failing(version_ids), _unloadable(version_ids)
+    quarantined = quarantines(version_ids)
     return {
-        version: Trouble(*failing.get(version, (0, 0)), version in unloadable)
-        for version in failing.keys() | unloadable
+        version: Trouble(
+            *failing.get(version, (0, 0)), version in unloadable, quarantine=quarantined.get(version)
+        )
+        for version in failing.keys() | unloadable | quarantined.keys()
     }
+
+
+def quarantines(version_ids: Collection[UUID]) -> dict[UUID, Quarantine]:
+    """Those of the versions that are left alone now. Raises a Redis error."""
+    found = quarantine.find(kit_redis.client(), [version.hex for version in version_ids])
+    return {UUID(version): each for version, each in found.items()}
 
 
 def _failing(version_ids: Collection[UUID]) -> dict[UUID, tuple[int, int]]:

@@ -15,6 +15,7 @@ from inference.engines.base import (
     Chunk,
     EngineClosing,
     EngineStats,
+    Health,
     Manifest,
     Note,
     Request,
@@ -26,10 +27,12 @@ from inference.engines.batch.jobs import Entry, Job
 from inference.engines.batch.loading import load_runner
 from inference.engines.batch.runner import Item, Runner
 from inference.engines.device import hand_back_memory, is_cuda
+from inference.engines.pulse import FAILED_STEPS_ALLOWED, Pulse
 
 log = logging.getLogger(__name__)
 
 SLOTS = 256
+GRACE_SECONDS = 5.0
 # A GPU wants far more work per pass than a CPU core before passes stop being the cost.
 CPU_LIMITS = Limits()
 GPU_LIMITS = Limits(padded=32_768, items=512, pass_cost=4096)
@@ -59,6 +62,8 @@ class BatchEngine:
         self._cancelled: list[str] = []
         self._wake = threading.Condition()
         self._state = "open"
+        self._pulse = Pulse()
+        self._failed_steps = 0
         self._counts = {"requests": 0, "steps": 0, "input_tokens": 0, "failures": 0}
         self._thread = threading.Thread(target=self._work, name="batch-engine", daemon=True)
         self._thread.start()
@@ -98,33 +103,60 @@ class BatchEngine:
 
     def capacity(self) -> Capacity:
         with self._wake:
-            return Capacity(slots=SLOTS, busy=len(self._jobs))
+            return Capacity(slots=0 if self._pulse.has_failed else SLOTS, busy=len(self._jobs))
 
     def stats(self) -> EngineStats:
         with self._wake:
             return EngineStats(output_tokens=0, cached_tokens=0, **self._counts)
+
+    def health(self) -> Health:
+        return self._pulse.health()
 
     def close(self, *, drain: bool, timeout: float) -> None:
         """Refuse new work and stop; what is not done within `timeout` seconds ends with an error."""
         with self._wake:
             self._state = "draining" if drain else "closed"
             self._wake.notify()
-        self._thread.join(timeout if drain else None)
+        self._thread.join(timeout if drain else GRACE_SECONDS)
         with self._wake:
             self._state = "closed"
             self._wake.notify()
-        self._thread.join()
+        self._thread.join(GRACE_SECONDS)
+        if self._thread.is_alive():
+            log.error("the batch engine did not stop within %s s", GRACE_SECONDS)
+            return
         self._runner.release()
         hand_back_memory(self._device)
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # a panic of native code is no Exception
+            self._fail(error)
+
+    def _serve(self) -> None:
         while self._await_work():
             try:
                 self._step()
+                self._failed_steps = 0
             except Exception:
+                self._failed_steps += 1
+                if self._failed_steps >= FAILED_STEPS_ALLOWED:
+                    raise
                 log.exception("step failed; its requests end with an error")
                 self._abandon("The engine failed on this request.")
         self._abandon("The worker stopped before this request was done.")
+        self._pulse.rest()
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell all that this engine holds; nothing runs here any more."""
+        log.critical("the batch engine has failed for good", exc_info=error)
+        with self._wake:
+            self._state = "closed"
+        try:
+            self._abandon("The engine failed.")
+        finally:
+            self._pulse.fail(error)
 
     def _step(self) -> None:
         self._end_cancelled()
@@ -136,7 +168,9 @@ class BatchEngine:
     def _await_work(self) -> bool:
         """Sleep until there is something to do; False once there never will be."""
         with self._wake:
+            self._pulse.rest()
             self._wake.wait_for(lambda: self._waiting or self._cancelled or self._state != "open")
+            self._pulse.begin()
             return self._state == "open" or (self._state == "draining" and bool(self._waiting))
 
     def _end_cancelled(self) -> None:
@@ -212,13 +246,13 @@ class BatchEngine:
             self._counts["failures"] += chunk.finish_reason == "error"
         try:
             self._sink.emit(job.request.id, chunk)
-        except Exception:
+        except BaseException:  # nobody is left to tell; the others still are
             log.exception("sink refused the last chunk of %s", job.request.id)
 
     def _flush(self) -> None:
         try:
             self._sink.flush()
-        except Exception:
+        except BaseException:
             log.exception("sink failed to flush")
 
     def _abandon(self, reason: str) -> None:

@@ -12,9 +12,11 @@ import torch
 
 from inference.engines.base import (
     Capacity,
+    Chunk,
     EngineClosing,
     EngineStats,
     GenerateRequest,
+    Health,
     Manifest,
     Note,
     Request,
@@ -22,6 +24,7 @@ from inference.engines.base import (
     Sink,
     UnloadableVersion,
 )
+from inference.engines.pulse import FAILED_STEPS_ALLOWED, Pulse
 from inference.engines.text import loading, memory
 from inference.engines.text.generating import Generator
 from inference.engines.text.kv_cache import KVCache
@@ -48,6 +51,8 @@ class TextEngine:
         self._busy = 0
         self._is_closing = False
         self._stop_at: float | None = None
+        self._pulse = Pulse()
+        self._failed_steps = 0
         self._thread = threading.Thread(target=self._work, name="text-engine", daemon=True)
         self._thread.start()
 
@@ -115,10 +120,14 @@ class TextEngine:
     def capacity(self) -> Capacity:
         with self._news:
             arriving = sum(isinstance(item, GenerateRequest) for item in self._inbox)
-            return Capacity(slots=self._slots, busy=arriving + len(self._generator.flights))
+            slots = 0 if self._pulse.has_failed else self._slots
+            return Capacity(slots=slots, busy=arriving + len(self._generator.flights))
 
     def stats(self) -> EngineStats:
         return self._generator.counters.snapshot()
+
+    def health(self) -> Health:
+        return self._pulse.health()
 
     def close(self, *, drain: bool, timeout: float) -> None:
         """Stop the thread and free memory; with `drain`, first finish what is in flight (seconds).
@@ -134,26 +143,57 @@ class TextEngine:
             logger.error("the text engine did not stop within %s s", timeout + GRACE_SECONDS)
 
     def _work(self) -> None:
-        with torch.inference_mode():
-            while True:
-                items = self._wait()
-                self._survive(partial(self._take_in, items))
-                if self._is_over():
-                    break
-                self._survive(self._generator.step)
-                self._flush()
-            # Nothing is accepted any more; what slipped in is told, too.
-            self._survive(partial(self._take_in, list(self._inbox)))
-            self._generator.end_all("The engine was stopped.")
+        try:
+            with torch.inference_mode():
+                self._serve()
+        except BaseException as error:  # a panic of native code is no Exception
+            self._fail(error)
+
+    def _serve(self) -> None:
+        while True:
+            items = self._wait()
+            self._survive(partial(self._take_in, items))
+            if self._is_over():
+                break
+            if self._survive(self._generator.step):
+                self._failed_steps = 0
             self._flush()
-            self._survive(self._cache.clear)
-            self._survive(self._generator.runner.free)
+        # Nothing is accepted any more; what slipped in is told, too.
+        self._survive(partial(self._take_in, list(self._inbox)))
+        self._generator.end_all("The engine was stopped.")
+        self._flush()
+        self._survive(self._cache.clear)
+        self._survive(self._generator.runner.free)
+        self._pulse.rest()
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell all that this engine holds, in words that ask nothing of what has just failed, and free its memory."""
+        logger.critical("the text engine has failed for good", exc_info=error)
+        with self._news:
+            self._is_closing = True
+            arrived = [item.id for item in self._inbox if isinstance(item, GenerateRequest)]
+            self._inbox.clear()
+        held = dict.fromkeys([*self._generator.flights, *arrived])
+        self._generator.flights.clear()
+        last = Chunk(finish_reason="error", error="The engine failed.", usage={})
+        acts: list[Callable[[], object]] = [
+            *(partial(self._generator.sink.emit, request_id, last) for request_id in held),
+            self._generator.sink.flush, self._cache.clear, self._generator.runner.free,
+        ]  # fmt: skip
+        for act in acts:
+            try:
+                act()
+            except BaseException:
+                logger.exception("something of the failed text engine was not ended")
+        self._pulse.fail(error)
 
     def _wait(self) -> list[GenerateRequest | str]:
         """Sleep until there is something to do; what has come since, requests and ids to cancel, in order."""
         with self._news:
             while not (self._inbox or self._generator.scheduler.has_work or self._is_closing):
+                self._pulse.rest()
                 self._news.wait()
+            self._pulse.begin()
             return list(self._inbox)
 
     def _take_in(self, items: list[GenerateRequest | str]) -> None:
@@ -172,13 +212,20 @@ class TextEngine:
         is_idle = not (self._inbox or self._generator.scheduler.has_work)
         return is_idle or time.monotonic() >= self._stop_at
 
-    def _survive(self, act: Callable[[], None]) -> None:
-        """The thread outlives anything: those it held are told, and later requests run."""
+    def _survive(self, act: Callable[[], None]) -> bool:
+        """Whether it went well. If not, those held are told and later requests run, unless that has happened too
+        often in a row.
+        """
         try:
             act()
         except Exception:
+            self._failed_steps += 1
+            if self._failed_steps >= FAILED_STEPS_ALLOWED:
+                raise
             logger.exception("the text engine failed")
             self._generator.end_all("The engine failed.")
+            return False
+        return True
 
     def _flush(self) -> None:
         try:

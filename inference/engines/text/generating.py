@@ -7,6 +7,7 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass, field, replace
 
 from inference.engines.base import Chunk, EngineStats, FinishReason, GenerateRequest, Sink, TokenLogprob
+from inference.engines.pulse import PANICS_ALLOWED
 from inference.engines.text.detokenizer import TextStream, TokenBytes
 from inference.engines.text.runner import Runner
 from inference.engines.text.sampling import Choice, Chooser, Logprobs, choose
@@ -59,6 +60,7 @@ class Generator:
     sink: Sink
     counters: Counters = field(default_factory=Counters)
     flights: dict[str, Flight] = field(default_factory=dict)
+    panics: int = 0
 
     def add(self, request: GenerateRequest) -> None:
         """Take a request in; it waits for its turn."""
@@ -148,9 +150,20 @@ class Generator:
             return
         try:
             self._append(flight, choice.token, choice.logprobs)
-        except Exception:  # a sink or a tokenizer that fails for one request must not end the others
+        except (
+            BaseException
+        ) as error:  # a sink or a tokenizer that fails for one request must not end the others
             logger.exception("request %s failed", work.sequence.request.id)
-            self._end(flight, "error", error="The answer could not be delivered.")
+            if flight.sequence.request.id in self.flights:
+                self._end(flight, "error", error="The answer could not be delivered.")
+            self._note_panic(error)
+
+    def _note_panic(self, error: BaseException) -> None:
+        """Native code that panics at one request after the other will not do better at the next one."""
+        if not isinstance(error, Exception):
+            self.panics += 1
+            if self.panics >= PANICS_ALLOWED:
+                raise error
 
     def _append(self, flight: Flight, token: int, logprobs: Logprobs | None) -> None:
         sequence = flight.sequence
@@ -180,9 +193,11 @@ class Generator:
         try:
             text += flight.text.finish()
             logprobs = flight.text.take_logprobs()
-        except Exception:  # a tokenizer that fails must not cost the request its last chunk
+        except BaseException:  # a tokenizer that fails must not cost the request its last chunk
             logger.exception("the end of request %s cannot be written", sequence.request.id)
             reason, error, logprobs = "error", "The answer could not be written.", ()
+        if reason != "error":
+            self.panics = 0
         last = Chunk(text=text, logprobs=logprobs, finish_reason=reason, error=error)
         self._emit_last(sequence, last)
 

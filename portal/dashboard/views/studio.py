@@ -63,8 +63,12 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
     """Where a listing stands on its way to the catalogue; polled while a version is being checked."""
     acting, found = _mine(request, slug, may="view")
     versions = found.versions.select_related("created_by").order_by("-number")
+    shown = list(versions[:50])
+    quarantines = serving.quarantines(each.pk for each in shown)
+    for each in shown:
+        vars(each).update(quarantine=quarantines.get(each.pk))
     context = _steps(acting, found) | {
-        "versions": versions[:50],
+        "versions": shown,
         "plans": _plans(found),
         "is_checking": versions.filter(state=Version.State.CHECKING).exists(),
         "subscriber_count": found.subscriptions.filter(ended_at=None).count(),
@@ -122,6 +126,7 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     acting, found = _mine(request, slug, may="view")
     chosen = _version(found, number)
     context = {"listing": found, "version": chosen, "may_publish": acting.may("publish")}
+    context["quarantine"] = serving.quarantines([chosen.pk]).get(chosen.pk)
     if chosen.is_remote:
         context["health"] = serving.healths([chosen.pk]).get(chosen.pk)
     return render(request, "studio/version.html", context)

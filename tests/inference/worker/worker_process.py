@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,15 +50,27 @@ class RunningWorker:
         self.process.send_signal(signal.SIGTERM)
 
 
-def start_worker(folder: Path, *, memory_bytes: int = 2**30) -> RunningWorker:
-    """Start one; `await_registered` says when it is there."""
+def start_worker(
+    folder: Path,
+    *,
+    memory_bytes: int = 2**30,
+    breaking: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> RunningWorker:
+    """Start one; `await_registered` says when it is there. `breaking` is code that it runs before anything else."""
     log_path = folder / f"worker-{time.monotonic_ns()}.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "manage.py", "worker", "--device", "cpu", "--memory-bytes", str(memory_bytes)],
-            cwd=ROOT, env=_environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            [*_program(breaking), "worker", "--device", "cpu", "--memory-bytes", str(memory_bytes)],
+            cwd=ROOT, env=_environment() | dict(environment or {}), stdout=log, stderr=log, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     return RunningWorker(process, log_path)
+
+
+def _program(breaking: str) -> list[str]:
+    if not breaking:
+        return [sys.executable, "manage.py"]
+    return [sys.executable, "-c", f"{breaking}\nimport manage\nmanage.main()"]
 
 
 def await_that(holds, *, seconds: float = 30, why=lambda: "") -> None:  # type: ignore[no-untyped-def]

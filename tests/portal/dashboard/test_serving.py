@@ -5,7 +5,7 @@ import time
 import pytest
 from django.test import Client
 
-from inference import protocol
+from inference import protocol, quarantine
 from inference.protocol import ReplicaState, WorkerState
 from marketplace.models import Listing
 from portal.dashboard import serving
@@ -106,3 +106,23 @@ def test_a_version_that_could_not_be_loaded_is_degraded_and_says_so(listing: Lis
     assert (
         "Loading it failed within the last minute." in client.get("/listings/acme/writer/").content.decode()
     )
+
+
+def test_a_quarantined_version_is_degraded_and_its_provider_sees_why(listing: Listing, cast: Cast) -> None:
+    announce((listing, "ready"))
+    version = hex_of(listing)
+    quarantine.begin(redis.client(), version, kind="engine_failed", detail="index <out> of bounds")
+    assert state_of(listing) == "degraded"
+    page = Client().get("/listings/acme/writer/").content.decode()
+    assert "out of service for a while" in page
+    assert "of bounds" not in page, "the detail is for the provider"
+    browser = cast.browser(cast.owner)
+    studio = browser.get(f"/studio/listings/{listing.slug}/").content.decode()
+    assert "out of service" in studio
+    report = browser.get(
+        f"/studio/listings/{listing.slug}/versions/{listing.current_version.number}/"
+    ).content.decode()
+    assert "index &lt;out&gt; of bounds" in report
+    assert "It happened 1 time of late." in report
+    redis.client().zadd(quarantine.INDEX, {version: 1})
+    assert state_of(listing) == "live"

@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from inference.engines.base import BatchRequest, GenerateRequest, RequestRefused, Sampling
+from inference.engines.base import BatchRequest, EngineClosing, GenerateRequest, RequestRefused, Sampling
+from inference.engines.batch import engine
 from inference.engines.batch.engine import CPU_LIMITS
 from tests.inference.engines.batch.conftest import Bench
 from tests.inference.engines.batch.models import write_model
@@ -220,3 +221,41 @@ def test_many_threads_get_each_their_own_answer(bench):
     assert bench.engine.stats().requests == 240
     assert bench.engine.capacity().busy == 0
     assert torch.is_grad_enabled()
+
+
+class Panic(BaseException):
+    """As native code raises it: no `Exception`."""
+
+
+@pytest.mark.parametrize("where", ["forward", "take"])
+def test_a_panic_ends_all_requests_and_the_engine_says_that_it_is_over(bench, hold, where):
+    gate = hold(bench)
+    bench.submit("first", [[5]])
+    assert gate.reached.wait(10)
+    bench.submit("second", [[6]])
+
+    def panic(*_):
+        raise Panic("index out of bounds")
+
+    if where == "forward":
+        bench.engine._runner.forward = panic
+    else:
+        bench.engine._take_batch = panic
+    gate.open.set()
+    assert bench.sink.last("second").finish_reason == "error"
+    bench.engine._thread.join(10)
+    assert bench.engine.health().failure == "Panic: index out of bounds"
+    assert (bench.engine.capacity().slots, bench.engine.capacity().busy) == (0, 0)
+    with pytest.raises(EngineClosing):
+        bench.submit("later", [[7]])
+
+
+def test_closing_does_not_wait_for_a_step_that_never_returns(bench, hold, monkeypatch):
+    monkeypatch.setattr(engine, "GRACE_SECONDS", 0.05)
+    gate = hold(bench)
+    bench.submit("r", [[5]])
+    assert gate.reached.wait(10)
+    assert bench.engine.health().step_seconds > 0
+    bench.engine.close(drain=True, timeout=0.05)
+    gate.open.set()
+    assert bench.sink.last("r").finish_reason

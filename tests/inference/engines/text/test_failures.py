@@ -1,6 +1,7 @@
 """One request's failure is its own: the others' answers do not change, and the engine goes on."""
 
 import logging
+import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from inference.engines.base import BatchRequest, Chunk, RequestRefused
+from inference.engines.base import BatchRequest, Chunk, EngineClosing, RequestRefused
+from inference.engines.pulse import FAILED_STEPS_ALLOWED
 from inference.engines.text import generating
+from inference.engines.text.detokenizer import TextStream
 from inference.engines.text.engine import TextEngine
 from inference.engines.text.kv_cache import Pool
 from inference.engines.text.runner import Runner
@@ -258,6 +261,91 @@ def test_a_bug_in_a_step_fails_what_is_in_flight_but_not_the_engine(
         answer(engine, sink, [ask("lost", [1, 2])])
     assert sink.last("lost").finish_reason == "error"
     assert ask_all(engine, sink) == expected
+
+
+class Panic(BaseException):
+    """As native code raises it: no `Exception`."""
+
+
+def panic(*_: Any) -> Any:
+    raise Panic("index out of bounds")
+
+
+def test_a_panic_in_a_step_ends_all_requests_and_the_engine_says_that_it_is_over(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start(llama)
+    monkeypatch.setattr(Runner, "run", panic)
+    ask_all(engine, sink)
+    engine._thread.join(10)
+    for name in PROMPTS:
+        assert [chunk.finish_reason for chunk in sink.chunks[name]] == ["error"]
+    assert engine.health().failure == "Panic: index out of bounds"
+    assert (engine.capacity().slots, engine.capacity().busy) == (0, 0)
+    with pytest.raises(EngineClosing):
+        engine.submit(ask("later", [1, 2]))
+
+
+def test_a_tokenizer_that_panics_at_one_request_ends_that_request(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch, expected: dict[str, str]
+) -> None:
+    push = TextStream.push
+
+    def push_all_but_the_victims(self: TextStream, *token: Any) -> str:
+        return panic() if self._stop == ("boom",) else push(self, *token)
+
+    monkeypatch.setattr(TextStream, "push", push_all_but_the_victims)
+    engine = start(llama)
+    requests = {name: ask(name, prompt) for name, prompt in PROMPTS.items()}
+    requests["victim"] = ask("victim", PROMPTS["victim"], stop=("boom",))
+    answer(engine, sink, requests.values())
+    check_only_the_victim_failed(engine, sink, expected)
+    assert engine.health().failure is None
+
+
+def test_a_tokenizer_that_panics_at_every_request_ends_the_engine(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TextStream, "push", panic)
+    monkeypatch.setattr(TextStream, "finish", panic)
+    engine = start(llama)
+    ask_all(engine, sink)
+    engine._thread.join(10)
+    assert engine.health().failure
+    assert all([c.finish_reason for c in sink.chunks[name]] == ["error"] for name in PROMPTS)
+
+
+def test_steps_that_fail_one_after_the_other_end_the_engine(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start(llama)
+    monkeypatch.setattr(engine._generator.scheduler, "plan", lambda: 1 / 0)
+    for number in range(FAILED_STEPS_ALLOWED):
+        assert engine.health().failure is None
+        answer(engine, sink, [ask(f"lost{number}", [1, 2])])
+    engine._thread.join(10)
+    assert "ZeroDivisionError" in (engine.health().failure or "")
+
+
+def test_a_step_that_does_not_return_is_seen(
+    llama: Path, start: Start, sink: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stand_still(original: Run, self: Any, works: list[Any]) -> Any:
+        begun.set()
+        assert go_on.wait(60)
+        return original(self, works)
+
+    break_for(monkeypatch, stand_still)
+    engine = start(llama)
+    assert engine.health().step_seconds == 0
+    engine.submit(ask("a", [1, 2], max_tokens=1))
+    assert begun.wait(60)
+    first = engine.health().step_seconds
+    assert engine.health().step_seconds > first > 0
+    go_on.set()
+    sink.wait("a")
 
 
 def test_a_device_that_fails_for_good_still_lets_every_request_end(
