@@ -174,6 +174,14 @@ def requests(organisation: Organisation, filters: Filters | None = None) -> Quer
     return found.order_by("-id")
 
 
+def find(request_id: UUID, *, of: Iterable[UUID]) -> UsageEvent | None:
+    """The call with this id if one of these organisations made it, with all that it names; None while it runs."""
+    found = UsageEvent.objects.filter(pk=request_id, organisation_id__in=list(of))
+    return found.select_related(
+        "organisation", "listing__organisation", "version", "api_key", "plan_version__plan"
+    ).first()
+
+
 def near(rows: QuerySet[UsageEvent], before: UUID | str | None) -> QuerySet[UsageEvent]:
     """Of the calls before this id (None: the newest), those of the last two days. Planning for a quarter's partitions
     takes Postgres far longer than reading a page from the newest.

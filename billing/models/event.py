@@ -74,6 +74,18 @@ class UsageEvent(models.Model):
         return ids.public("req", UUID(str(self.id)))
 
     @property
+    def speed(self) -> float | None:
+        """Output tokens a second after the first one; None where the answer came at once."""
+        if (
+            self.output_tokens < 2
+            or not self.ttft_ms
+            or not self.latency_ms
+            or self.latency_ms - self.ttft_ms < 20
+        ):
+            return None
+        return (self.output_tokens - 1) * 1000 / (self.latency_ms - self.ttft_ms)
+
+    @property
     def why(self) -> Reason | None:
         """Why there was no whole answer; None where there was one."""
         return reasons.of(self.outcome, self.finish_reason, self.reason)

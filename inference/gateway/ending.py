@@ -116,7 +116,7 @@ async def _finish(
     answer = await settlement.finish(
         process.commands, request_id=call.id, outcome=outcome, quantities={}, reply=None, final=b"",
         facts_extra={
-            "ttft_ms": 0, "latency_ms": round(call.age * 1000), "worker": call.worker or "",
+            "ttft_ms": None, "latency_ms": round(call.age * 1000), "worker": call.worker or "",
             "finish_reason": reason or outcome, "reason": why,
         },
     )  # fmt: skip

@@ -5,8 +5,29 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from billing.models import UsageEvent
-from portal.kit.templatetags.kit import money
+from billing.models import Outcome, UsageEvent
+from portal.dashboard.reasons import TOLD
+from portal.kit.templatetags.kit import copy_button, money, status
+
+
+def request_id(call: UsageEvent) -> SafeString:
+    """The end of its id, which opens the call's own page."""
+    name = call.public_id
+    return format_html(
+        '<span class="copyable"><a class="mono" href="{}" title="{}">…{}</a>{}</span>',
+        reverse("console_request", args=[name]), name, name[-8:], copy_button(name),
+    )  # fmt: skip
+
+
+def outcome(call: UsageEvent) -> SafeString:
+    """How it ended, and why where it failed."""
+    badge = status(call.outcome)
+    if call.outcome != Outcome.FAILED or call.why is None:
+        return badge
+    address = reverse("console_request", args=[call.public_id])
+    return format_html(
+        '{} <a class="plain-link reason" href="{}">{}</a>', badge, address, TOLD[call.why].short
+    )
 
 
 def model(call: UsageEvent) -> SafeString:

@@ -11,6 +11,8 @@ from portal.dashboard.views import (
     organisation,
     plans,
     remote,
+    requests,
+    status,
     studio,
     subscriptions,
     usage,
@@ -18,6 +20,7 @@ from portal.dashboard.views import (
 
 catalogue = [
     path("", explore.explore, name="explore"),
+    path("status/", status.page, name="status"),
     path("demo/progress/", explore.demo_progress, name="demo_progress"),
     path("listings/<slug:owner>/<slug:slug>/", listing.overview, name="listing"),
     path("listings/<slug:owner>/<slug:slug>/plans/", listing.plans, name="listing_plans"),
@@ -36,6 +39,7 @@ consumer = [
     path("console/subscriptions/<uuid:subscription_id>/limit/", subscriptions.limit, name="console_limit"),
     path("console/usage/", usage.usage, name="console_usage"),
     path("console/requests/", usage.requests, name="console_requests"),
+    path("console/requests/<slug:request_id>/", requests.page, name="console_request"),
     path("console/invoice/", usage.invoice, name="console_invoice"),
 ]
 provider = [

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from uuid import UUID
 
+from billing.models import UsageEvent
 from marketplace.models import (
     Listing,
     Plan,
@@ -18,6 +19,7 @@ from portal.accounts import api_keys
 from portal.accounts.models import ApiKey, Membership
 from portal.kit import clock
 from tests.conftest import Cast
+from tests.portal.dashboard.offers import record_calls
 
 SECRET = "zanzibar"
 
@@ -59,7 +61,7 @@ def add_listing(cast: Cast, slug: str) -> tuple[Listing, Version, Plan]:
 def build(cast: Cast) -> World:
     """The private world of acme."""
     listing, version, plan = add_listing(cast, "hidden")
-    taken, _, taken_plan = add_listing(cast, "taken")
+    taken, taken.current_version, taken_plan = add_listing(cast, "taken")
     subscription = Subscription.objects.create(
         organisation=cast.acme, listing=taken, plan_version=taken_plan.versions.get(), spend_cap=10**9,
         created_by=cast.owner,
@@ -74,9 +76,15 @@ def build(cast: Cast) -> World:
     world.arguments = {
         "owner": "acme", "slug": "hidden", "number": 1, "plan": "mixed", "plan_slug": "mixed",
         "upload_id": upload.pk, "path": f"{SECRET}.md", "subscription_id": subscription.pk,
-        "key_id": key.pk, "pk": key.pk, "member_id": membership.pk, "membership_id": membership.pk,
+        "key_id": key.pk, "pk": key.pk, "request_id": _call(taken, taken_plan), "member_id": membership.pk, "membership_id": membership.pk,
     }  # fmt: skip
     return world
+
+
+def _call(listing: Listing, plan: Plan) -> str:
+    """The public id of a call that acme made."""
+    record_calls(listing, 1, plan_version_id=plan.versions.get().pk)
+    return UsageEvent.objects.get().public_id
 
 
 def identities(world: World) -> set[UUID]:

@@ -61,21 +61,24 @@ def requests(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     columns = [
         Column("finished_at", _("Time"), kind="time", sort="id"),
-        Column("public_id", _("Request"), kind="id"),
+        Column("public_id", _("Request"), draw=log_cells.request_id),
         Column("listing.path", _("Model"), draw=log_cells.model),
         Column("api_key.name", _("Key"), draw=log_cells.key),
-        Column("outcome", _("Outcome"), kind="state"),
+        Column("outcome", _("Outcome"), draw=log_cells.outcome),
         Column("input_tokens", _("In"), kind="number"),
         Column("output_tokens", _("Out"), kind="number"),
         Column("ttft_ms", _("First token"), kind="duration"),
         Column("latency_ms", _("Whole"), kind="duration"),
         Column("charge", _("Cost"), kind="number", draw=log_cells.cost),
     ]
+    is_csv = request.GET.get("format") == "csv"
+    if is_csv:
+        columns.insert(5, Column("why", _("Reason")))
     table = Table(
         metered.requests(organisation), columns, query=request.GET, order="-id", search=_by_request_id,
         choices=_log_choices(organisation), size=50, near=metered.near,
     )  # fmt: skip
-    if request.GET.get("format") == "csv":
+    if is_csv:
         return csv_of(table, name="requests")
     return render(request, "console/requests.html", {"table": table})
 

@@ -45,19 +45,14 @@ def record_calls(
     first = ids.first_at(begun).int | ids.uuid7().int & (1 << 79) - 1
     known = dict.fromkeys(("requests", "input_tokens", "cached_tokens", "images", "compute_ms", "charge"), 0)
     other = {name: ids.uuid7() for name in ("subscription_id", "plan_version_id", "period_id", "lease_id")}
-    facts = {
-        "outcome": "succeeded",
-        "output_tokens": 1,
-        "ttft_ms": 1,
-        "latency_ms": 1,
-        "finish_reason": "stop",
-        "organisation_id": listing.organisation_id,
-    } | facts
+    usual = {
+        "outcome": "succeeded", "output_tokens": 1, "ttft_ms": 1, "latency_ms": 1, "finish_reason": "stop",
+        "organisation_id": listing.organisation_id, "endpoint": "test", "streamed": True, "rated": {}, "demo": False,
+    }  # fmt: skip
     UsageEvent.objects.bulk_create(
         UsageEvent(
             id=UUID(int=first + number), finished_at=begun, listing=listing, version_id=listing.current_version_id,
-            provider_id=listing.organisation_id, endpoint="test", streamed=True, rated={}, currency="USD", worker="w",
-            demo=False, **known, **other, **facts,
+            provider_id=listing.organisation_id, currency="USD", worker="w", **(known | other | usual | facts),
         )
         for number in range(times)
     )  # fmt: skip
