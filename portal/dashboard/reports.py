@@ -103,9 +103,22 @@ def earnings_charts(summary: earnings.Summary, span: Range) -> list[Chart]:
     x = span.steps if points else []
     return [
         Chart(
-            "earned", _("Earned after commission"), x, [Series(_("earned"), net)], unit=currency, kind="bar"
+            "earned",
+            _("Earned after commission"),
+            x,
+            [Series(_("earned"), net)],
+            unit=currency,
+            kind="bar",
+            days=span.step == "day",
         ),
-        Chart("calls", _("Paid and free calls"), x, [Series(_("calls"), calls)], kind="bar"),
+        Chart(
+            "calls",
+            _("Paid and free calls"),
+            x,
+            [Series(_("calls"), calls)],
+            kind="bar",
+            days=span.step == "day",
+        ),
     ]
 
 
@@ -125,6 +138,7 @@ def _chart(name: str, title: str, unit: str, series: list[Series], span: Range) 
         series,
         unit=unit,
         kind="bar" if len(series) < 2 else "line",
+        days=span.step == "day",
     )
 
 

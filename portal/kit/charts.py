@@ -16,7 +16,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """`x` are instants or numbers in rising order. `unit` is "%", a currency code, "ms", "tokens" or ""."""
+    """`x` are instants or numbers in rising order; with `days`, the beginnings of days in UTC, which are shown as days
+    and not moved into the reader's zone: their sums are those of UTC. `unit` is "%", a currency code, "ms", "tokens" or "".
+    """
 
     name: str
     title: str
@@ -25,6 +27,7 @@ class Chart:
     unit: str = ""
     x_label: str = ""
     kind: Literal["line", "bar"] = "line"
+    days: bool = False
 
     @property
     def is_timed(self) -> bool:
@@ -35,7 +38,7 @@ class Chart:
         """What the browser draws; instants as Unix seconds."""
         return {
             "kind": self.kind,
-            "scale": "time" if self.is_timed else "number",
+            "scale": ("day" if self.days else "time") if self.is_timed else "number",
             "unit": self.unit,
             "x": [x.timestamp() if isinstance(x, datetime) else x for x in self.x],
             "series": [{"label": series.label, "values": list(series.values)} for series in self.series],

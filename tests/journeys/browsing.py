@@ -40,6 +40,22 @@ MISSING_ICONS = """async () => {
 }"""
 
 
+# Controls that look as the browser draws them by itself, open or in a closed menu. Those of the page's own tell by
+# their border or their arrow.
+RAW_CONTROLS = """() => [
+    ...[...document.querySelectorAll("button")].filter(each => getComputedStyle(each).borderTopStyle === "outset"),
+    ...[...document.querySelectorAll("select")].filter(each => getComputedStyle(each).appearance !== "none"),
+    ...[...document.querySelectorAll("input:not([type]), input[type=text], input[type=number], input[type=search]")]
+        .filter(each => getComputedStyle(each).borderTopStyle === "inset"),
+    ...[...document.querySelectorAll("input[type=file]:not(.visually-hidden)")]
+        .filter(each => getComputedStyle(each, "::file-selector-button").borderTopStyle === "outset"),
+].map(each => each.outerHTML.slice(0, 120))"""
+# What lies beside a table's box and can only be reached by moving it sideways.
+CUT_TABLES = """() => innerWidth > 600 ? [] : [...document.querySelectorAll(".table-wrap")]
+    .filter(each => each.scrollWidth > each.clientWidth + 1 && !each.querySelector(".matrix"))
+    .map(each => each.getAttribute("aria-label"))"""
+
+
 class Visitor:
     """One person's window. `problems` collects what the console complained about."""
 
@@ -77,6 +93,8 @@ class Visitor:
         told = [f"{rule['id']}: {rule['nodes'][0]['html'][:160]}" for rule in found]
         told += [f"no icon {name}" for name in self.page.evaluate(MISSING_ICONS)]
         told += [problem for problem in self.problems if "Content Security Policy" in problem]
+        told += [f"raw control {html}" for html in self.page.evaluate(RAW_CONTROLS)]
+        told += [f"cut table {name}" for name in self.page.evaluate(CUT_TABLES)]
         return [*told, f"{wide} pixels too wide"] if wide > 0 else told
 
     def _hear(self, message: ConsoleMessage) -> None:

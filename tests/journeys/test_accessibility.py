@@ -9,7 +9,14 @@ from tests.journeys.browsing import PASSWORD, Visitor, chromium
 from tests.journeys.conftest import Market
 
 pytestmark = [pytest.mark.stack, pytest.mark.browser]
-OPEN = ["/", "/accounts/login/", "/accounts/signup/", "/accounts/password/reset/", "/no-such-page/"]
+OPEN = [
+    "/",
+    "/status/",
+    "/accounts/login/",
+    "/accounts/signup/",
+    "/accounts/password/reset/",
+    "/no-such-page/",
+]
 OF_LISTING = ["", "plans/", "api/", "versions/", "performance/"]
 CONSOLE = ["", "keys/", "subscriptions/", "usage/", "requests/", "invoice/"]
 STUDIO = ["", "new/", "earnings/", "listings/tiny-writer/", "listings/tiny-writer/edit/", "listings/tiny-writer/upload/",

@@ -89,7 +89,9 @@ def thousands(value: int | None) -> str:
 
 @register.simple_tag
 def when(moment: datetime | None, style: str = "short") -> SafeString:
-    """A time that the browser puts into the reader's zone. Styles: short, exact, date, ago."""
+    """A time that the browser puts into the reader's zone. Styles: short, exact, date, ago; and day, a whole one of
+    UTC, which is the same day everywhere.
+    """
     if moment is None:
         return mark_safe('<span class="faint">–</span>')
     return _time(moment, style) if style == "ago" else _known_time(moment, style)
@@ -97,12 +99,21 @@ def when(moment: datetime | None, style: str = "short") -> SafeString:
 
 def _time(moment: datetime, style: str) -> SafeString:
     moment = moment.astimezone(UTC)
+    if style == "day":
+        return _whole_day(moment)
     utc = f"{moment:%Y-%m-%d %H:%M:%S} UTC"
     text = ago(moment) if style == "ago" else f"{moment:%Y-%m-%d}" if style == "date" else utc
     return format_html(
         '<time datetime="{}" title="{}" data-as="{}" class="nowrap">{}</time>',
         moment.isoformat(), utc, style, text,
     )  # fmt: skip
+
+
+def _whole_day(moment: datetime) -> SafeString:
+    day = f"{moment:%Y-%m-%d}"
+    return format_html(
+        '<time datetime="{}" title="{} UTC" data-as="day" class="nowrap">{}</time>', day, day, day
+    )
 
 
 # The charts of a page share their steps of time.
@@ -121,12 +132,22 @@ def table_rows(context: RequestContext, table: Arranged) -> SafeString:
     """The rows of a page's table. It has hundreds of cells, each of which a template's loop takes longer to come to
     than to draw.
     """
-    columns = [(column, '<td class="number">' if column.is_numeric else "<td>") for column in table.columns]
+    columns = [(column, _opening(column)) for column in table.columns]
     rows = (
         "".join(f"{start}{conditional_escape(cell(context, column, row))}</td>" for column, start in columns)
         for row in table.page
     )
     return mark_safe("\n".join(f"<tr>{row}</tr>" for row in rows))  # noqa: S308 (cells are escaped)
+
+
+def _opening(column: Column) -> SafeString:
+    """Of a cell. Where rows are stacked, on a telephone, each cell says itself what it is."""
+    kind = _NUMBER if column.is_numeric else ""
+    label = format_html(' data-label="{}"', column.label) if column.label else _ACTIONS
+    return format_html("<td{}{}>", kind, label)
+
+
+_NUMBER, _ACTIONS = mark_safe(' class="number"'), mark_safe(' data-actions=""')
 
 
 @register.simple_tag(takes_context=True)
@@ -216,8 +237,9 @@ _SELECTED = mark_safe(" selected")
 @register.simple_tag
 def chart_rows(chart: Chart) -> SafeString:
     """The body of a chart's table. It may have a thousand cells, which take a template five times as long."""
+    style = "day" if chart.days else "short"
     rows = (
-        f"<tr><td>{when(x) if isinstance(x, datetime) else escape(localize(x))}</td>{_cells(values)}</tr>"
+        f"<tr><td>{when(x, style) if isinstance(x, datetime) else escape(localize(x))}</td>{_cells(values)}</tr>"
         for x, values in chart.rows
     )
     return mark_safe("\n".join(rows))  # noqa: S308 (times and what is escaped)

@@ -1,9 +1,10 @@
 // Draws every figure[data-chart] from its JSON; the table beside it is the server's.
 import uPlot from "uplot";
 import { compact, inUnit } from "./elements/numbers.ts";
+import { wholeDay } from "./elements/times.ts";
 
 interface Series { label: string; values: (number | null)[] }
-interface Spec { kind: "line" | "bar"; scale: "time" | "number"; unit: string; x: number[]; series: Series[] }
+interface Spec { kind: "line" | "bar"; scale: "time" | "day" | "number"; unit: string; x: number[]; series: Series[] }
 
 const plots = new Map<HTMLElement, uPlot>();
 const drawn = new WeakMap<HTMLElement, string>();
@@ -27,7 +28,7 @@ function drawTip(host: HTMLElement, spec: Spec): uPlot.Plugin {
   const when = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
   const describe = (index: number) => {
     const x = spec.x[index] ?? 0;
-    const head = spec.scale === "time" ? when.format(x * 1000) : compact(x);
+    const head = spec.scale === "time" ? when.format(x * 1000) : spec.scale === "day" ? `${wholeDay(new Date(x * 1000))} (UTC)` : compact(x);
     return [head, ...spec.series.map((s) => `${s.label}: ${s.values[index] == null ? "–" : inUnit(s.values[index]!, spec.unit)}`)];
   };
   return {
@@ -51,17 +52,18 @@ function options(host: HTMLElement, spec: Spec): uPlot.Options {
   const grid = { stroke: colour(host, "--line"), width: 1 };
   const axis = { stroke: ink, grid, ticks: { show: false }, font: "11px Inter, system-ui, sans-serif" };
   return {
+    ...(spec.scale === "day" ? { tzDate: (seconds: number) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") } : {}),
     width: host.clientWidth,
     height: host.clientHeight,
     padding: [8, 24, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
-      x: { time: spec.scale === "time", range: spec.x.length === 1 ? (_, from) => [from - 1, from + 1] : undefined },
+      x: { time: spec.scale !== "number", range: spec.x.length === 1 ? (_, from) => [from - 1, from + 1] : undefined },
       y: { range: (_, low, high) => [Math.min(0, low), high > 0 ? high * 1.08 : 1] },
     },
     axes: [
-      { ...axis, grid: { show: false }, size: 28, space: 76, ...(spec.scale === "time" ? { values: timeTicks } : {}) },
+      { ...axis, grid: { show: false }, size: 28, space: 76, ...TICKS[spec.scale] },
       { ...axis, size: 58, space: 36, values: (_, ticks) => ticks.map((tick) => onAxis(tick, spec.unit)) },
     ],
     series: [{}, ...spec.series.map((series, index) => lineOf(host, spec, series.label, index))],
@@ -84,6 +86,13 @@ function timeTicks(_plot: uPlot, ticks: number[], _axis: number, _space: number,
     return step >= 86400 || moment.getHours() + moment.getMinutes() === 0 ? day.format(moment) : hour.format(moment);
   });
 }
+
+// Days are those of UTC, wherever the reader is.
+function dayTicks(_plot: uPlot, ticks: number[]): string[] {
+  return ticks.map((tick) => (tick % 86_400 ? "" : wholeDay(new Date(tick * 1000))));
+}
+
+const TICKS = { time: { values: timeTicks }, day: { values: dayTicks }, number: {} };
 
 function lineOf(host: HTMLElement, spec: Spec, label: string, index: number): uPlot.Series {
   const stroke = colour(host, `--series-${(index % 4) + 1}`);

@@ -1,4 +1,5 @@
-// <time datetime> in the reader's zone and language; the server wrote UTC, which stays as the tooltip.
+// <time datetime> in the reader's zone and language; the server wrote UTC, which stays as the tooltip. A whole day
+// (data-as="day") is one of UTC, and has the same name everywhere.
 
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["second", 60], ["minute", 60], ["hour", 24], ["day", 30], ["month", 12], ["year", Infinity],
@@ -16,12 +17,19 @@ export function relative(moment: Date, now = Date.now()): string {
 
 // The year goes without saying while it lasts.
 function absolute(moment: Date, style: string): string {
+  if (style === "day") return wholeDay(moment);
   const year = moment.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
   const day = { year, month: "short", day: "numeric" } as const;
   const options: Intl.DateTimeFormatOptions =
     style === "exact" ? { dateStyle: "medium", timeStyle: "medium" }
     : style === "date" ? { dateStyle: "medium" }
     : { ...day, hour: "numeric", minute: "2-digit" };
+  return new Intl.DateTimeFormat(document.documentElement.lang, options).format(moment);
+}
+
+export function wholeDay(moment: Date): string {
+  const year = moment.getUTCFullYear() === new Date().getUTCFullYear() ? undefined : "numeric";
+  const options = { year, month: "short", day: "numeric", timeZone: "UTC" } as const;
   return new Intl.DateTimeFormat(document.documentElement.lang, options).format(moment);
 }
 

@@ -66,20 +66,29 @@ function readAsDataUrl(file: Blob): Promise<string> {
   });
 }
 
+// Run takes what the chosen tab shows: the picture, or the drawing.
 export function startImageClassification(root: HTMLElement, config: Config): void {
   const runner = new Runner(root, config);
   const zone = find(root, "dropzone");
   const preview = find<HTMLImageElement>(root, "preview");
-  let image = "";
+  const send = find<HTMLButtonElement>(root, "send");
+  let picture: string | null = null;
 
+  const isDrawing = () => find(root, "drawing-tab").getAttribute("aria-selected") === "true";
+  const drawing = startPad(root, () => refresh());
+  const chosen = () => (isDrawing() ? drawing() : picture);
+  const refresh = () => void (send.disabled = !chosen());
   const classify = () => {
+    const image = chosen();
     if (image) void runner.run((signal) => predict(root, config, { image }, signal));
   };
   const take = async (file: Blob | undefined | null) => {
     if (!file?.type.startsWith("image/")) return;
-    image = await readAsDataUrl(file);
-    preview.src = image;
+    picture = await readAsDataUrl(file);
+    preview.src = picture;
     preview.hidden = false;
+    zone.dataset.filled = "";
+    refresh();
     classify();
   };
   find<HTMLInputElement>(root, "file").addEventListener("change", (event) => void take((event.target as HTMLInputElement).files?.[0]));
@@ -90,7 +99,9 @@ export function startImageClassification(root: HTMLElement, config: Config): voi
       if (type === "drop") void take(event.dataTransfer?.files[0]);
     });
   }
-  startPad(root, (drawing) => void take(drawing));
+  // The tabs themselves are the page's: by then they have been switched.
+  for (const type of ["click", "keydown"]) root.addEventListener(type, () => setTimeout(refresh));
   find(root, "form").addEventListener("submit", (event) => (event.preventDefault(), classify()));
   showCode(root, config, "/predictions", { model: config.model, input: { image: "data:image/png;base64,..." } });
+  refresh();
 }

@@ -1,7 +1,6 @@
 // Tokens, time and cost while a call runs. Counts are estimates until the answer's own usage arrives.
 import { money, whole } from "../elements/numbers.ts";
 import type { Config } from "./config.ts";
-import { find } from "./config.ts";
 
 interface Usage { prompt_tokens?: number; completion_tokens?: number; total_tokens?: number; cost_micro?: number; [meter: string]: unknown }
 
@@ -46,6 +45,8 @@ export class Gauge {
     this.put("status", status);
     if (!usage) return;
     const output = usage.completion_tokens;
+    const counted = (usage.usage ?? {}) as Record<string, number>;
+    if (counted.input_tokens) this.put("tokens", whole(counted.input_tokens));
     if (usage.total_tokens !== undefined) this.put("tokens", output === undefined ? whole(usage.total_tokens) : `${whole(usage.prompt_tokens ?? 0)} + ${whole(output)}`);
     if (output) this.rate(output);
     this.put("cost", this.settled(usage));
@@ -68,8 +69,10 @@ export class Gauge {
     if (this.firstAt && tokens > 1 && spent > 0.05) this.put("rate", (tokens / spent).toFixed(1));
   }
 
+  // Each task shows the figures that it has.
   private put(name: string, text: string): void {
-    find(this.root, name).textContent = text;
+    const place = this.root.querySelector(`[data-part="${name}"]`);
+    if (place) place.textContent = text;
   }
 }
 

@@ -1,13 +1,15 @@
 // A black square to draw a white shape on, for classifiers of handwriting.
 import { find } from "./config.ts";
 
-export function startPad(root: HTMLElement, onImage: (image: Blob) => void): void {
-  const canvas = root.querySelector<HTMLCanvasElement>("[data-part=pad]");
-  const brush = canvas?.getContext("2d");
-  if (!canvas || !brush) return;
+// `onStroke` is called when a line is done. The drawing is null until something has been drawn.
+export function startPad(root: HTMLElement, onStroke: () => void): () => string | null {
+  const canvas = find<HTMLCanvasElement>(root, "pad");
+  const brush = canvas.getContext("2d")!;
+  let isBlank = true;
   const clear = () => {
     brush.fillStyle = "#000";
     brush.fillRect(0, 0, canvas.width, canvas.height);
+    isBlank = true;
   };
   const at = (event: PointerEvent): [number, number] => {
     const box = canvas.getBoundingClientRect();
@@ -18,13 +20,17 @@ export function startPad(root: HTMLElement, onImage: (image: Blob) => void): voi
     Object.assign(brush, { strokeStyle: "#fff", lineWidth: canvas.width / 9, lineCap: "round", lineJoin: "round" });
     brush.beginPath();
     brush.moveTo(...at(event));
+    brush.lineTo(...at(event));
+    brush.stroke();
+    isBlank = false;
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!canvas.hasPointerCapture(event.pointerId)) return;
     brush.lineTo(...at(event));
     brush.stroke();
   });
-  find(root, "pad-clear").addEventListener("click", clear);
-  find(root, "pad-use").addEventListener("click", () => canvas.toBlob((image) => image && onImage(image)));
+  canvas.addEventListener("pointerup", onStroke);
+  find(root, "pad-clear").addEventListener("click", () => (clear(), onStroke()));
   clear();
+  return () => (isBlank ? null : canvas.toDataURL("image/png"));
 }
