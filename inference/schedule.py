@@ -24,5 +24,6 @@ SCHEDULE: dict[str, Entry] = {
     "measure all listings": every(3600, "billing.measure_known"),
     "keep prominent listings": every(3600, "marketplace.refresh_prominence"),
     "forget expired texts": every(REWRITE_SECONDS, "inference.rewrite_redis_file"),
+    "rebuild cards": every(60, "marketplace.rebuild_cards"),
     "sweep expired uploads": every(3600, "inference.sweep_uploads"),
 }

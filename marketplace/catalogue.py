@@ -67,7 +67,7 @@ def live() -> QuerySet[Listing]:
     return (
         Listing.objects.filter(published_at__isnull=False, withdrawn_at=None)
         .select_related("organisation", "current_version")
-        .defer("card", *(f"current_version__{name}" for name in _HEAVY))
+        .defer("card", "card_html", *(f"current_version__{name}" for name in _HEAVY))
     )
 
 

@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
-from marketplace import figures, validation, weights
+from marketplace import cards, figures, validation, weights
 from marketplace.errors import (
     ListingSlugTaken,
     NotPublishable,
@@ -38,6 +38,7 @@ def create_listing(
         organisation=organisation, created_by=by, slug=slug, name=name, task=task, **_editable(fields)
     )
     _check_fields(listing)
+    cards.render_into(listing)
     try:
         with transaction.atomic():
             listing.save()
@@ -53,7 +54,8 @@ def edit_listing(listing: Listing, *, by: User, **fields: Any) -> Listing:
     for name, value in changes.items():
         setattr(listing, name, value)
     _check_fields(listing)
-    listing.save(update_fields=list(changes))
+    rendered = cards.render_into(listing) if "card" in changes else []
+    listing.save(update_fields=[*changes, *rendered])
     epochs.bump("listing", listing.pk)
     return listing
 
@@ -65,6 +67,7 @@ def _editable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_fields(listing: Listing) -> None:
+    cards.check(listing.card)
     try:
         listing.clean_fields()
     except ValidationError as error:
@@ -146,10 +149,11 @@ def _fill_blanks(listing: Listing, report: Report) -> None:
         "tags": list(card.tags),
     }
     news = {name: value for name, value in told.items() if value and not getattr(listing, name)}
+    for name, value in news.items():
+        setattr(listing, name, value)
     if news:
-        Listing.objects.filter(pk=listing.pk).update(**news)
-        for name, value in news.items():
-            setattr(listing, name, value)
+        rendered = cards.render_into(listing) if "card" in news else []
+        listing.save(update_fields=[*news, *rendered])
 
 
 def record_trial(

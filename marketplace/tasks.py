@@ -9,3 +9,11 @@ def refresh_prominence() -> None:
     from marketplace import prominence
 
     prominence.refresh()
+
+
+@app.task(name="marketplace.rebuild_cards")
+def rebuild_cards() -> None:
+    """Make the HTML of cards again that another release rendered otherwise."""
+    from marketplace import cards
+
+    cards.rebuild()

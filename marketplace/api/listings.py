@@ -77,7 +77,7 @@ def _search(
         return catalogue.search(q, catalogue.Filters(**filters), sort), catalogue.order_of(q, sort)
     if not request.user.is_authenticated:
         return Listing.objects.none(), catalogue.OWN
-    return catalogue.owned(acting_organisation(request)).defer("card"), catalogue.OWN
+    return catalogue.owned(acting_organisation(request)).defer("card", "card_html"), catalogue.OWN
 
 
 class ListingDetail(APIView):

@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from marketplace.cards import MAX_CHARACTERS
 from marketplace.catalogue import SORTS
 from marketplace.endpoints import MOST_CONCURRENT, MOST_TOKENS
 from marketplace.models import (
@@ -77,14 +78,14 @@ class ListingSerializer(ListingBriefSerializer):
             "withdrawn_at",
             "withdrawn_reason",
         ]
-        extra_kwargs = {"card": {"max_length": 200_000}}
+        extra_kwargs = {"card": {"max_length": MAX_CHARACTERS}}
 
 
 class ListingChangeSerializer(serializers.ModelSerializer[Listing]):
     class Meta:
         model = Listing
         fields = ["name", "summary", "card", "licence", "languages", "tags"]
-        extra_kwargs = {"card": {"max_length": 200_000}}
+        extra_kwargs = {"card": {"max_length": MAX_CHARACTERS}}
 
 
 class WithdrawalSerializer(serializers.Serializer[Any]):

@@ -18,6 +18,9 @@ class Listing(models.Model):
     name = models.CharField(max_length=120)
     summary = models.CharField(max_length=240, blank=True)
     card = models.TextField("model card (Markdown)", blank=True)
+    # Made of the card by the renderer of that number; see `marketplace.cards`.
+    card_html = models.TextField(blank=True, default="", db_default="", editable=False)
+    card_renderer = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False, db_index=True)
     task = models.CharField(max_length=32, choices=Task.choices)
     licence = models.CharField(max_length=64, blank=True)
     languages = ArrayField(models.CharField(max_length=16), default=list, blank=True)

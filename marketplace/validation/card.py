@@ -1,6 +1,5 @@
 """The model card: README.md with YAML front matter, as model hubs write it."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,22 +8,16 @@ import yaml
 from marketplace.validation.cleaning import clean_json, clean_text
 from marketplace.validation.documents import read_bytes
 from marketplace.validation.report import Card, Finding, LocalFile, info, warning
+from portal.kit import front_matter
 
 FILE = "README.md"
-FRONT_MATTER = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 MAX_FRONT_MATTER = 64 * 1024
 MAX_BODY = 200_000
+MAX_DEPTH = 30
+MAX_EVENTS = 10_000
+MAX_PLAIN = 4_000
 MAX_WORDS = 24
 MAX_RESULTS = 200
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Safe YAML without aliases, by which a few lines can describe billions of items."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not taken")
-        return super().compose_node(parent, index)
 
 
 def read_card(files: Mapping[str, LocalFile]) -> tuple[Card, list[Finding]]:
@@ -34,12 +27,12 @@ def read_card(files: Mapping[str, LocalFile]) -> tuple[Card, list[Finding]]:
         return Card(), [info(FILE, "no-card", "There is no model card.", remedy)]
     text = read_bytes(FILE, files[FILE]).decode("utf-8", "replace")
     text = clean_text(text)
-    match = FRONT_MATTER.match(text)
-    if match is None:
-        return Card(body=text.strip()[:MAX_BODY]), []
-    body = text[match.end() :].strip()[:MAX_BODY]
+    told_as, rest = front_matter.split(text)
+    body = rest.strip()[:MAX_BODY]
+    if told_as is None:
+        return Card(body=body), []
     try:
-        told = _parse(match[1])
+        told = _parse(told_as)
     except (yaml.YAMLError, RecursionError, ValueError) as problem:
         return Card(body=body), [warning(FILE, "front-matter", f"Not read: {str(problem)[:200]}")]
     return _describe(told, body), []
@@ -48,10 +41,26 @@ def read_card(files: Mapping[str, LocalFile]) -> tuple[Card, list[Finding]]:
 def _parse(text: str) -> Mapping[str, Any]:
     if len(text) > MAX_FRONT_MATTER:
         raise ValueError(f"longer than {MAX_FRONT_MATTER} characters")
-    told = yaml.load(text, Loader=_PlainLoader)  # noqa: S506  # a subclass of SafeLoader
+    _check_events(text)
+    told = yaml.load(text, Loader=yaml.CSafeLoader)
     if not isinstance(told, dict):
         raise ValueError("not a list of names and values")
     return told
+
+
+def _check_events(text: str) -> None:
+    """Raises `ValueError` for what would take more than its length's time to build: aliases, by which a few lines
+    can describe billions of items, depth, endless numbers.
+    """
+    depth = 0
+    for count, event in enumerate(yaml.parse(text, Loader=yaml.CSafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("aliases are not taken")
+        if depth > MAX_DEPTH or count > MAX_EVENTS:
+            raise ValueError("it is nested too deep or has too many items")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and len(event.value) > MAX_PLAIN:
+            raise ValueError(f"a value of more than {MAX_PLAIN} characters needs quotes")
 
 
 def _describe(told: Mapping[str, Any], body: str) -> Card:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
+from marketplace.cards import MAX_CHARACTERS
 from marketplace.models import Task
 from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, RATES, KeyLimits
 from portal.accounts.models import Organisation, Role, Scope
@@ -160,7 +161,8 @@ class ListingForm(forms.Form):
     )
     tags = forms.CharField(label=_("Tags"), max_length=300, required=False, help_text=_("Words with commas."))
     card = forms.CharField(
-        label=_("Model card"), required=False, widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "true"}),
+        label=_("Model card"), max_length=MAX_CHARACTERS, required=False,
+        widget=forms.Textarea(attrs={"rows": 14, "spellcheck": "true"}),
         help_text=_("Markdown. Left empty, the README of the first upload becomes the card."),
     )  # fmt: skip
 

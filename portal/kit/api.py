@@ -1,9 +1,11 @@
 """Plumbing of the control API: errors as JSON, keyset pages."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from typing import IO, Any
 from uuid import UUID
 
+from django.conf import settings
 from rest_framework.exceptions import NotFound, ParseError
 from rest_framework.pagination import Cursor, CursorPagination
 from rest_framework.parsers import JSONParser
@@ -56,12 +58,16 @@ class KeysetPagination(CursorPagination):
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON that is nested too deep to be read is the caller's mistake."""
+    """JSON that is nested too deep to be read, or longer than a page's form may be, is the caller's mistake."""
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        data = stream.read(most + 1)
+        if len(data) > most:
+            raise ParseError(f"JSON parse error - more than {most} bytes")
         try:
-            return super().parse(stream, media_type, parser_context)
+            return super().parse(BytesIO(data), media_type, parser_context)
         except RecursionError:
             raise ParseError("JSON parse error - nested too deep") from None

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 MICRO = 1_000_000
+# Far beyond any amount, before the point and behind it.
+MOST_DIGITS = 40
 # ISO 4217 exponents that are not 2.
 _EXPONENTS = dict.fromkeys(
     ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV",
@@ -58,8 +60,13 @@ class Money:
 
 
 def from_major(text: str | Decimal, currency: str) -> Money:
-    """Exact money from a decimal such as "0.15". Raises `ValueError` for parts below a micro-minor unit."""
-    exact = Decimal(text).scaleb(6 + exponent(currency))
+    """Exact money from a decimal such as "0.15". Raises `ValueError` for parts below a micro-minor unit, and for what
+    no amount can be: "1e999999" would take half a minute to write out.
+    """
+    typed = Decimal(text)
+    if typed and not -MOST_DIGITS < typed.adjusted() < MOST_DIGITS:
+        raise ValueError(f"{currency} of more than {MOST_DIGITS} digits")
+    exact = typed.scaleb(6 + exponent(currency))
     if exact != exact.to_integral_value():
         raise ValueError(f"{text} {currency} is finer than a millionth of a minor unit")
     return Money(int(exact), currency)

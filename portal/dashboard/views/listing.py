@@ -9,11 +9,11 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from billing import measuring
+from marketplace import cards
 from marketplace.models import Listing, Meter, Plan, Version
 from marketplace.pricing import METERS
 from portal.dashboard import finding, modes, performance, playground, results, serving, snippets
 from portal.dashboard.acting import current
-from portal.kit import markdown
 from portal.kit.money import exponent
 
 
@@ -30,7 +30,7 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
             "playground": playground.config(listing, payer, _user_id(request), mode=mode),
             "playground_template": f"marketplace/playground/{mode}.html",
         }
-    context["card"] = markdown.render(listing.card)
+    context["card"] = cards.shown(listing)
     return render(request, "marketplace/listing/overview.html", context)
 
 

@@ -22,6 +22,8 @@ from portal.kit.errors import Invalid, NotFound
 from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
 
+MOST_FINDINGS = 100
+
 
 @login_required
 def listings(request: HttpRequest) -> HttpResponse:
@@ -110,12 +112,12 @@ def upload_refusal(request: HttpRequest, slug: str) -> HttpResponse:
     _acting, found = _mine(request, slug)
     try:
         told = json.loads(request.body)
-        findings = told.get("findings") or []
+        findings = (told.get("findings") or [])[:MOST_FINDINGS]
         context = {
             "message": wording.retell(told),
             "findings": [Finding(**each).to_json() for each in findings],
         }
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise Invalid(reason="The request cannot be carried out.") from error
     return render(request, "studio/refusal.html", context | {"listing": found})
 
