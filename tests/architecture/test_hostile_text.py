@@ -60,6 +60,9 @@ READERS = {
     "portal.kit.markdown: re.compile": "cards",
     "portal.kit.money: Decimal": "prices",
     "portal.kit.outbound: ip_network": OPERATOR,
+    "portal.kit.site: re.compile": OPERATOR,
+    "portal.kit.site: urlsplit": OPERATOR,
+    "portal.server.limits: ip_network": OURS,
     "portal.kit.outbound: re.compile": OPERATOR,
     "marketplace.api.serializers: RegexField": "filters",
     "marketplace.api.serializers: SlugField": "filters",
@@ -94,6 +97,7 @@ READERS = {
     "inference.gateway.prompting.tokenizing: json.loads": CHILD,
     "inference.gateway.reading: orjson.loads": "json",
     "inference.gateway.remote.answers: orjson.loads": "streams",
+    "inference.gateway.retrying.doors: orjson.loads": "json",
     "inference.remote.dialling: urlsplit": "addresses",
     "inference.remote.trial: orjson.loads": "streams",
 }
