@@ -193,7 +193,6 @@ PHRASES = (
     gettext_noop("Not sound JSON: {problem}"),
     gettext_noop("Save the file again."),
     gettext_noop("A JSON object is expected."),
-    gettext_noop("A JSON list is expected."),
     # Findings about tokenizer and chat template.
     gettext_noop("A text model needs its fast tokenizer."),
     gettext_noop("Save it with AutoTokenizer.from_pretrained(folder).save_pretrained(folder)."),
