@@ -316,7 +316,6 @@ CASES = cases()
 
 
 def spent(read: Callable[[], Any]) -> float:
-    gc.collect()
     gc.disable()
     started = time.thread_time()
     with contextlib.suppress(REFUSALS):

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("marketplace", "0007_prominent")]
+    dependencies = [("marketplace", "0008_hidden_reasoning")]
     operations = [
         migrations.AddField(
             "listing", "card_html", models.TextField(blank=True, default="", db_default="", editable=False)
