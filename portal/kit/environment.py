@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import dj_database_url
 import redis.connection
 
+from portal.kit.postgres import PatientConnection
+
 WORDS = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -18,6 +20,13 @@ POSTGRES = "django.db.backends.postgresql"
 REDIS_LEAST_BYTES = 64 * 2**20
 # Long enough for a burst to pass, short enough for whoever waits.
 POOL_TIMEOUT_SECONDS = 3
+# Seconds, and milliseconds of the last: a server whose machine is gone says nothing, and is found out by these.
+KEEPALIVE = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 SMTP_PORTS = {"none": 25, "tls": 587, "ssl": 465}
 
 
@@ -96,7 +105,8 @@ def database(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
         found = {}
     if found.get("ENGINE") != POSTGRES or not found.get("NAME"):
         raise WrongSetting("DATABASE_URL", f"DATABASE_URL must be the URL of a Postgres database, {example}.")
-    return found | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True}
+    options = KEEPALIVE | found.get("OPTIONS", {})
+    return found | {"CONN_MAX_AGE": 0, "CONN_HEALTH_CHECKS": True, "OPTIONS": options}
 
 
 def database_pool(*, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -105,7 +115,8 @@ def database_pool(*, environment: Mapping[str, str] = os.environ) -> dict[str, A
     """
     size = number("DATABASE_POOL_SIZE", default=20, at_least=1, environment=environment)
     patience = {"timeout": POOL_TIMEOUT_SECONDS, "reconnect_timeout": POOL_TIMEOUT_SECONDS}
-    return {"connect_timeout": POOL_TIMEOUT_SECONDS, "pool": {"min_size": 1, "max_size": size, **patience}}
+    pool = {"min_size": 1, "max_size": size, "connection_class": PatientConnection, **patience}
+    return {"connect_timeout": POOL_TIMEOUT_SECONDS, "pool": pool}
 
 
 def redis_url(*, environment: Mapping[str, str] = os.environ) -> str:
