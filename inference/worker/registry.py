@@ -16,10 +16,12 @@ from inference import protocol
 from inference.protocol import WorkerState
 from inference.worker.host import WorkerHost
 from portal.kit import supervision
-from portal.kit.redis import EVEN_IF_FULL
+from portal.kit.redis import EVEN_IF_FULL, is_away, is_passing
 
 log = logging.getLogger(__name__)
 
+# How long a worker that starts waits for a Redis that answers and takes no writes.
+START_SECONDS = 60.0
 # Far longer than a beat ever takes, also while Redis is away: native code keeps all other code from running.
 STALL_SECONDS = 90.0
 
@@ -46,9 +48,22 @@ class Registry:
         self.on_beat: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Announce the worker. Raises a Redis error if that cannot be done at all."""
-        self._beat()
+        """Announce the worker, once Redis takes writes. Raises a Redis error if that cannot be done."""
+        patience_until = time.monotonic() + START_SECONDS
+        while not self._has_announced(patience_until):
+            time.sleep(protocol.BEAT_SECONDS)
         self._thread.start()
+
+    def _has_announced(self, patience_until: float) -> bool:
+        try:
+            self._beat()
+        except redis.RedisError as error:
+            # The next worker would meet the same full disk, after a longer and longer wait.
+            if not is_passing(error) or is_away(error) or time.monotonic() > patience_until:
+                raise
+            log.warning("this worker waits for Redis: %s", error)
+            return False
+        return True
 
     def beat_soon(self) -> None:
         self._soon.set()

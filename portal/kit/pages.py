@@ -3,7 +3,6 @@
 import sys
 from typing import Any
 
-import redis
 from django.core.exceptions import BadRequest
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -15,8 +14,8 @@ from django.views.defaults import server_error
 
 from portal.kit.errors import PortalError
 from portal.kit.policies import LAST_RESORT
+from portal.kit.redis import is_passing
 
-_AWAY = (OperationalError, InterfaceError, redis.ConnectionError, redis.TimeoutError)
 _FORMS = {"application/x-www-form-urlencoded", "multipart/form-data"}
 
 
@@ -51,18 +50,18 @@ def answer_nowhere(request: HttpRequest, **_: str) -> HttpResponse:
 
 
 def answer_failure(request: HttpRequest) -> HttpResponse:
-    """Django's handler of what no one has caught. A database or Redis that is away for a moment is no error of
-    ours to apologise for: 503, and when to come back.
+    """Django's handler of what no one has caught. A database or Redis that is away, or full, for a moment is no
+    error of ours to apologise for: 503, and when to come back.
     """
     error = sys.exc_info()[1]
-    if not isinstance(error, _AWAY):
+    if not (isinstance(error, OperationalError | InterfaceError) or is_passing(error)):
         answer: HttpResponse = server_error(request)
         answer["Content-Security-Policy"] = LAST_RESORT
         return answer
     if request.path_info.startswith("/api/"):
         told = {
             "code": "service_unavailable",
-            "message": gettext("The service is restarting. Try again in a moment."),
+            "message": gettext("The service cannot do this at the moment. Try again shortly."),
         }
         answer = JsonResponse({"error": told}, status=503)
     else:

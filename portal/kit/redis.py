@@ -1,5 +1,6 @@
 """Redis connections: one pool per process, made on first use. And what to do when Redis takes no writes."""
 
+import re
 from functools import cache
 
 import redis
@@ -15,8 +16,8 @@ _PASSING = (
     redis.ConnectionError, redis.TimeoutError, redis.exceptions.OutOfMemoryError, redis.ReadOnlyError,
     redis.exceptions.MasterDownError, redis.exceptions.ClusterDownError, redis.exceptions.TryAgainError,
 )  # fmt: skip
-# As a script of ours passes them on; Redis 6 puts words of its own before.
-_PASSING_CODES = ("-OOM ", "-READONLY ", "-MASTERDOWN ", "-NOREPLICAS ", "-MISCONF ", "-BUSY ")
+# As Redis says them, a script of ours passes them on (Redis 6 puts words of its own before), or a pipeline cites them.
+_PASSING_CODES = re.compile(r"(?:^|-|error: |\(')(?:OOM|READONLY|MASTERDOWN|NOREPLICAS|MISCONF|BUSY) ")
 
 
 def is_passing(answer: object) -> bool:
@@ -25,7 +26,7 @@ def is_passing(answer: object) -> bool:
     """
     if isinstance(answer, _PASSING):
         return True
-    return isinstance(answer, redis.RedisError) and any(code in f"-{answer}" for code in _PASSING_CODES)
+    return isinstance(answer, redis.RedisError) and bool(_PASSING_CODES.search(str(answer)))
 
 
 def is_away(error: object) -> bool:

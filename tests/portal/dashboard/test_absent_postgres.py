@@ -12,7 +12,7 @@ def test_pages_and_the_api_answer_503_and_when_to_come_back() -> None:
     with absent():
         page, api = browser.get("/"), browser.get("/api/listings/")
     assert (page.status_code, page["Retry-After"]) == (503, "2")
-    assert b"restarting" in page.content
+    assert b"at the moment" in page.content
     assert (api.status_code, api["Retry-After"]) == (503, "2")
     assert api.json()["error"]["code"] == "service_unavailable"
     assert browser.get("/").status_code == 200
