@@ -1,13 +1,18 @@
 """Operators' view of the books. Facts are read here, never written."""
 
-from django.contrib import admin
+from collections.abc import Callable
+
+from django.contrib import admin, messages
 from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
+from billing import holding
+from billing.errors import AlreadyDecided
 from billing.models import (
     BillingPeriod,
     BudgetLease,
+    HeldEarning,
     KeyDay,
     Lease,
     LeaseGrant,
@@ -18,6 +23,8 @@ from billing.models import (
     UsageEvent,
     UsageRollup,
 )
+from portal.accounts.models import User
+from portal.kit import ids
 from portal.kit.admin import ReadOnly
 from portal.kit.money import Money
 
@@ -48,6 +55,61 @@ class UsageEventAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     @admin.display(description="cost")
     def cost(self, event: UsageEvent) -> str:
         return str(Money(event.charge, event.currency))
+
+
+@admin.register(HeldEarning)
+class HeldEarningAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+    list_display = [
+        "call", "created_at", "state", "listing", "organisation", "reported", "billed", "amount", "decided_by",
+    ]  # fmt: skip
+    list_filter = ["state"]
+    list_select_related = ["organisation", "listing__organisation", "decided_by"]
+    search_fields = ["provider__slug", "organisation__slug", "listing__slug"]
+    ordering = ["-id"]
+    actions = ["release", "reverse"]
+
+    @admin.display(description="call")
+    def call(self, held: HeldEarning) -> str:
+        return ids.public("req", held.pk)
+
+    @admin.display(description="reported, in and out")
+    def reported(self, held: HeldEarning) -> str:
+        report = held.report
+        said = " and ".join(_tokens(report.get(name)) for name in ("input", "output"))
+        return f"{said}; the answer was cut" if report.get("cut") else said
+
+    @admin.display(description="billed, in and out")
+    def billed(self, held: HeldEarning) -> str:
+        return f"{_tokens(held.input_tokens)} and {_tokens(held.output_tokens)}"
+
+    @admin.display(description="charge, provider's share")
+    def amount(self, held: HeldEarning) -> str:
+        return f"{Money(held.charge, held.currency)}, {Money(held.share, held.currency)}"
+
+    @admin.action(description="Release to the provider", permissions=["decide"])
+    def release(self, request: HttpRequest, chosen: QuerySet[HeldEarning]) -> None:
+        self._decide(request, chosen, holding.release)
+
+    @admin.action(description="Credit to the consumer", permissions=["decide"])
+    def reverse(self, request: HttpRequest, chosen: QuerySet[HeldEarning]) -> None:
+        self._decide(request, chosen, holding.reverse)
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("billing.change_heldearning")
+
+    def _decide(
+        self, request: HttpRequest, chosen: QuerySet[HeldEarning], decide: Callable[..., HeldEarning]
+    ) -> None:
+        assert isinstance(request.user, User)
+        decided = 0
+        for held in chosen:
+            try:
+                decide(held.pk, by=request.user)
+            except AlreadyDecided as refusal:
+                messages.error(request, f"{self.call(held)}: {refusal}")
+            else:
+                decided += 1
+        messages.success(request, f"{decided} decided.")
 
 
 @admin.register(UsageRollup)
@@ -127,3 +189,7 @@ class LedgerTransactionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     search_fields = ["key"]
     ordering = ["-id"]
     inlines = [EntryInline]
+
+
+def _tokens(count: int | None) -> str:
+    return "nothing" if count is None else f"{count:,}"

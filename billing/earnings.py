@@ -1,6 +1,6 @@
 """Earnings as their provider sees them: usage and flat fees, the marketplace's commission, and what is left.
 
-Usage counts in the hour of its calls; a fee when its period opened.
+Usage counts in the hour of its calls, a fee when its period opened, and a charge that was credited when it was.
 """
 
 from collections import Counter, defaultdict
@@ -14,9 +14,9 @@ from django.conf import settings
 from django.db.models import DateTimeField, F, Q, QuerySet, Sum, Value
 from django.db.models.functions import Trunc
 
-from billing import ledger, periods, spans
+from billing import holding, ledger, periods, spans
 from billing.errors import MixedCurrencies
-from billing.models import EarnedDay, LedgerAccount, LedgerTransaction
+from billing.models import EarnedDay, HeldEarning, LedgerAccount, LedgerTransaction
 from billing.spans import Rows, Step
 from marketplace.models import Listing
 from portal.accounts.models import Organisation
@@ -66,7 +66,7 @@ class EarnedPoint:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Earnings from `start` to before `end`, both whole hours, by listing (highest gross first) and by step; `balance`
-    is owed now, all told.
+    is owed now and `held` waits for an operator's look, both all told.
     """
 
     start: datetime
@@ -75,6 +75,7 @@ class Summary:
     listings: tuple[ListingEarned, ...]
     steps: tuple[EarnedPoint, ...]
     balance: Money
+    held: Money
 
 
 def summary(provider: Organisation, start: datetime, end: datetime, *, step: Step = "day") -> Summary:
@@ -99,6 +100,7 @@ def summary(provider: Organisation, start: datetime, end: datetime, *, step: Ste
         listings=tuple(sorted(listings, key=lambda part: -part.earned.gross.amount)),
         steps=tuple(_points(by_time)),
         balance=balance(provider, total.gross.currency),
+        held=holding.held_of(provider, total.gross.currency),
     )
 
 
@@ -135,6 +137,8 @@ def _sums(
     at = {"at": Trunc("created_at", step, output_field=DateTimeField())} if step else {}
     of = {"of": F("period__subscription__listing_id")} if listings else {}
     yield from _sum_fees(_fees(provider, start, end), **at, **of)
+    at = {"at": Trunc("decided_at", step, output_field=DateTimeField())} if step else {}
+    yield from _sum_reversed(provider, start, end, **at, **({"of": F("listing_id")} if listings else {}))
 
 
 def _of(provider: Organisation) -> dict[str, object]:
@@ -174,6 +178,17 @@ def _sum_fees(fees: QuerySet[LedgerTransaction], **columns: Any) -> Iterable[Row
         used=Value(0),
         fee=Sum("entries__amount", filter=Q(entries__account__kind=kinds.RECEIVABLE)),
         kept=-Sum("entries__amount", filter=Q(entries__account__kind=kinds.COMMISSION), default=0),
+    )
+
+
+def _sum_reversed(provider: Organisation, start: datetime, end: datetime, **columns: Any) -> Iterable[Row]:
+    """Calls whose charge was credited to their consumers, when that was decided."""
+    found = HeldEarning.objects.filter(
+        provider=provider, state=HeldEarning.State.REVERSED, decided_at__gte=spans.bound(start),
+        decided_at__lt=spans.bound(end),
+    )  # fmt: skip
+    return found.values(paid_in=F("currency"), **columns).annotate(
+        calls=Value(0), used=-Sum("charge"), fee=Value(0), kept=-Sum("commission")
     )
 
 

@@ -10,6 +10,11 @@ class NoPeriod(NotFound):
     message = gettext_noop("The subscription {subscription} has no billing period at {at}.")
 
 
+class AlreadyDecided(Conflict):
+    code = "already_decided"
+    message = gettext_noop("This has been decided already: {state}.")
+
+
 class StaleFacts(PortalError):
     """What the caller cached is outdated. Load the facts again and retry once."""
 

@@ -1,5 +1,6 @@
 """Entries of the usage stream, as the settlement script writes them, and their form in Postgres."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -64,6 +65,12 @@ class Event(NamedTuple):
         days = self.known.day
         return _date((int(self.id[:12], 16) // _DAY_MS) if days is None else days)
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the provider's share waits for an operator's look."""
+        report = self.extra.get("report")
+        return report is not None and bool(report["held"])
+
     def uncharged(self) -> "Event":
         """The same call, written off."""
         return self._replace(rated=(), charge=0)
@@ -110,7 +117,7 @@ def copy_row(event: Event) -> str:
         f"{_rated_json(event.rated)}\t{event.charge}\t{known.currency}\t{_optional(extra.get('ttft_ms'))}\t"
         f"{_optional(extra.get('latency_ms'))}\t{_escape(extra.get('worker', ''))}\t"
         f"{_escape(extra.get('finish_reason', ''))}\t{known.demo}\t"
-        f"{bool(extra.get('estimated'))}\t{_escape(extra.get('reason', ''))}\t{event.day}\n"
+        f"{bool(extra.get('estimated'))}\t{_escape(extra.get('reason', ''))}\t{_report(extra)}\t{event.day}\n"
     )
 
 
@@ -133,7 +140,7 @@ COLUMNS = (
     "id", "finished_at", "organisation_id", "provider_id", "subscription_id", "listing_id", "version_id",
     "plan_version_id", "period_id", "lease_id", "api_key_id", "endpoint", "streamed", "outcome", *METERS,
     "rated", "charge", "currency", "ttft_ms", "latency_ms", "worker", "finish_reason", "demo",
-    "estimated", "reason",
+    "estimated", "reason", "report",
 )  # fmt: skip
 
 
@@ -147,6 +154,12 @@ def _read_rated(text: str) -> tuple[Rated, ...]:
 def _rated_json(rated: tuple[Rated, ...]) -> str:
     inner = ",".join(f'"{line.meter}":[{line.position},{line.units},{line.charge}]' for line in rated)
     return f"{{{inner}}}"
+
+
+def _report(extra: Mapping[str, Any]) -> str:
+    report = extra.get("report")
+    # Numbers and truth values under our own names: nothing in it needs an escape.
+    return "\\N" if report is None else json.dumps(report)
 
 
 def _optional(value: object) -> object:

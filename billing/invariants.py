@@ -143,7 +143,7 @@ class GrossIsSplit:
                 coalesce((SELECT sum(charge) FROM billing_ratedline WHERE period_id = period.id), 0),
                 coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable' AND posting.kind = 'usage'), 0),
                 coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'receivable' AND posting.kind = 'fee'), 0),
-                -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'payable'), 0),
+                -coalesce(sum(entry.amount) FILTER (WHERE account.kind IN ('payable', 'held')), 0),
                 -coalesce(sum(entry.amount) FILTER (WHERE account.kind = 'commission'), 0)
             FROM billing_billingperiod period
             JOIN marketplace_planversion terms ON terms.id = period.plan_version_id
@@ -165,6 +165,23 @@ class GrossIsSplit:
                 )
 
 
+class HeldIsOwed:
+    """What is held of each provider is what its calls that nobody has decided on brought it."""
+
+    name: ClassVar[str] = "held earnings equal their calls"
+
+    def violations(self) -> Iterator[str]:
+        for provider, currency, booked, waiting in _rows("""
+            SELECT provider_id, currency, coalesce(booked.sum, 0), coalesce(waiting.sum, 0)
+            FROM (SELECT account.organisation_id AS provider_id, account.currency, -sum(entry.amount) AS sum
+                FROM billing_ledgerentry entry JOIN billing_ledgeraccount account ON account.id = entry.account_id
+                WHERE account.kind = 'held' GROUP BY 1, 2) booked
+            FULL JOIN (SELECT provider_id, currency, sum(charge - commission) FROM billing_heldearning
+                WHERE state = 'held' GROUP BY 1, 2) waiting USING (provider_id, currency)
+            WHERE coalesce(booked.sum, 0) <> coalesce(waiting.sum, 0)"""):
+            yield f"provider {provider}: booked as held {booked} {currency}, waiting {waiting}"
+
+
 ALL: tuple[Invariant, ...] = (
     SumsToZero(),
     LinesEqualEvents(),
@@ -173,6 +190,7 @@ ALL: tuple[Invariant, ...] = (
     DaysEqualHours(),
     EarnedDaysEqualHours(),
     GrossIsSplit(),
+    HeldIsOwed(),
 )
 
 

@@ -1,6 +1,6 @@
 """Draft invoices: what a subscriber would owe for the periods that run at a moment. Reads rated lines."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -8,17 +8,18 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from django.db.models import Count, Sum
 
 from billing import periods, rating
 from billing.errors import MixedCurrencies
-from billing.models import BillingPeriod, RatedLine
+from billing.models import BillingPeriod, HeldEarning, RatedLine
 from billing.rating import Price
 from marketplace.models import Meter, PlanVersion, PriceComponent, Subscription
 from portal.accounts.models import Organisation
 from portal.kit import ids
 from portal.kit.money import Money
 
-FEE = "fee"
+FEE, CREDIT = "fee", "credit"
 # Calls of a period have ids of its days, give or take the clocks of the web processes.
 _AROUND = timedelta(days=1)
 
@@ -26,7 +27,8 @@ _AROUND = timedelta(days=1)
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftLine:
     """The flat fee (`meter` "fee", quantity 1) or one priced meter: `quantity` units of which `included`
-    were free at most; the rest cost `unit_price` per `per` units. No unit price: a hard stop.
+    were free at most; the rest cost `unit_price` per `per` units. No unit price: a hard stop. Or what was credited of
+    as many calls (`meter` "credit"), whose amount is negative.
     """
 
     meter: str
@@ -80,8 +82,10 @@ def draft(organisation: Organisation, at: datetime) -> DraftInvoice:
     Raises `MixedCurrencies` if their plans are priced in several.
     """
     running = periods.running(organisation, at)
+    credits = _credits(running.values())
     sections = tuple(
-        _section(subscription, running.get(subscription.pk), at) for subscription in _billed(organisation, at)
+        _section(subscription, running.get(subscription.pk), at, credits)
+        for subscription in _billed(organisation, at)
     )
     return DraftInvoice(organisation=organisation, at=at, sections=sections, total=_total(sections))
 
@@ -109,11 +113,18 @@ def _billed(organisation: Organisation, at: datetime) -> Iterable[Subscription]:
             yield subscription
 
 
-def _section(subscription: Subscription, period: BillingPeriod | None, at: datetime) -> DraftSection:
+def _section(
+    subscription: Subscription,
+    period: BillingPeriod | None,
+    at: datetime,
+    credits: Mapping[UUID, tuple[int, int]],
+) -> DraftSection:
     starts, ends = (period.starts, period.ends) if period else periods.bounds(subscription, at)
     terms = period.plan_version if period else subscription.plan_version
     rated = {line.meter: line for line in period.lines.all()} if period else {}
     lines = tuple(_fee(terms)) + tuple(_line(row, rated.get(row.meter), terms) for row in _components(terms))
+    if period and period.pk in credits:
+        lines += (_credit(*credits[period.pk], terms=terms),)
     total = Money(sum(line.amount.amount for line in lines), terms.currency)
     return DraftSection(
         subscription_id=subscription.pk, listing=subscription.listing.path, plan=terms.plan.name,
@@ -140,6 +151,20 @@ def _line(component: PriceComponent, rated: RatedLine | None, terms: PlanVersion
         per=component.per,
         amount=Money(rated.charge if rated else 0, terms.currency),
     )
+
+
+def _credits(running: Iterable[BillingPeriod]) -> Mapping[UUID, tuple[int, int]]:
+    """Of each of these periods: how many calls were credited, and their charges together."""
+    found = HeldEarning.objects.filter(period__in=list(running), state=HeldEarning.State.REVERSED)
+    sums = found.values_list("period_id").annotate(Count("id"), Sum("charge"))
+    return {period: (calls, charge) for period, calls, charge in sums}
+
+
+def _credit(calls: int, charge: int, *, terms: PlanVersion) -> DraftLine:
+    return DraftLine(
+        meter=CREDIT, label="Credited calls", quantity=calls, included=0, unit_price=None, per=1,
+        amount=Money(-charge, terms.currency),
+    )  # fmt: skip
 
 
 def _components(terms: PlanVersion) -> Iterable[PriceComponent]:

@@ -19,6 +19,7 @@ from django.db import connection, transaction
 from billing import ledger, partitions, rating
 from billing.events import COLUMNS, METERS, Event, copy_row
 from billing.models import BillingPeriod, Lease, LedgerAccount, Outcome
+from portal.kit import clock
 
 _COLUMNS = ", ".join(COLUMNS)
 _STAGE = """
@@ -76,6 +77,23 @@ _RATE = f"""
     ON CONFLICT (period_id, meter)
     DO UPDATE SET units = known.units + excluded.units, charge = known.charge + excluded.charge
 """  # noqa: S608
+# Which of them wait for an operator's look, and what each brought its provider; in the order of `_ROLL_UP`.
+_HOLD = """
+    WITH placed AS (
+        SELECT usage_batch.*, period.commission_basis_points AS basis_points,
+            period.gross + sum(charge) OVER (PARTITION BY period_id ORDER BY usage_batch.id) AS gross
+        FROM usage_batch JOIN billing_billingperiod period ON period.id = period_id
+    ), held AS (
+        INSERT INTO billing_heldearning (id, period_id, organisation_id, provider_id, listing_id, currency, charge,
+            commission, input_tokens, output_tokens, report, state, created_at)
+        SELECT id, period_id, organisation_id, provider_id, listing_id, currency, charge,
+            div(gross * basis_points, 10000) - div((gross - charge) * basis_points, 10000),
+            input_tokens, output_tokens, report, 'held', %s
+        FROM placed WHERE charge > 0 AND (report->>'held')::boolean
+        RETURNING period_id, charge - commission AS share
+    )
+    SELECT period_id, sum(share)::bigint FROM held GROUP BY period_id
+"""
 # An event can be new only once, so the first one names the batch.
 _EARNED = """
     SELECT period_id, min(id::text)::uuid, organisation_id, provider_id, currency, sum(charge)::bigint
@@ -127,7 +145,8 @@ def _try_record(events: Sequence[Event], *, lost: AbstractSet[UUID], shard: int)
             transaction.set_rollback(True)
             return None
         if new:
-            _add_up(periods, shard=shard)
+            held = _hold() if any(event.is_held for event in events) else {}
+            _add_up(periods, shard=shard, held=held)
     return new
 
 
@@ -162,14 +181,21 @@ def _insert(events: Sequence[Event]) -> int:
         return len(events) - int(cursor.rowcount)
 
 
-def _add_up(periods: dict[UUID, BillingPeriod], *, shard: int) -> None:
+def _hold() -> dict[UUID, int]:
+    """Keep the new calls that need a look; what of their periods' earnings is held."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD, [clock.now()])
+        return dict(cursor.fetchall())
+
+
+def _add_up(periods: dict[UUID, BillingPeriod], *, shard: int, held: dict[UUID, int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_ROLL_UP, [shard])
         cursor.execute(_RATE)
         cursor.execute(_KEY_DAYS)
         cursor.execute(_EARNED)
         earned = [Earned(*row) for row in cursor.fetchall()]
-        postings = [_earn(periods[each.period], each) for each in earned]
+        postings = [_earn(periods[each.period], each, held=held.get(each.period, 0)) for each in earned]
         changed = [_as_row(periods[each.period]) for each in earned]
         cursor.execute(_PERIODS, [json.dumps(changed)])
     ledger.post_new(postings)
@@ -179,8 +205,10 @@ def _as_row(period: BillingPeriod) -> dict[str, Any]:
     return {"id": period.pk.hex, "gross": period.gross, "commission": period.commission}
 
 
-def _earn(period: BillingPeriod, earned: Earned) -> ledger.Posting:
-    """Move the period's gross and commission on: what the consumer owes, the provider earns and we keep."""
+def _earn(period: BillingPeriod, earned: Earned, *, held: int) -> ledger.Posting:
+    """Move the period's gross and commission on: what the consumer owes, the provider earns and we keep. `held` is the
+    part of what the provider earns that waits.
+    """
     before = period.commission
     period.gross += earned.charge
     period.commission = rating.share(period.gross, basis_points=period.commission_basis_points)
@@ -193,7 +221,8 @@ def _earn(period: BillingPeriod, earned: Earned) -> ledger.Posting:
         currency=earned.currency,
         amounts={
             (kinds.RECEIVABLE, earned.consumer): earned.charge,
-            (kinds.PAYABLE, earned.provider): commission - earned.charge,
+            (kinds.PAYABLE, earned.provider): commission - earned.charge + held,
+            (kinds.HELD, earned.provider): -held,
             (kinds.COMMISSION, None): -commission,
         },
     )

@@ -86,12 +86,24 @@ class UsageSerializer(serializers.Serializer[dict[str, Any]]):
     series = PointSerializer(many=True)
 
 
+class ReportSerializer(serializers.Serializer[Any]):
+    """What a provider's server said of a call, where it is more than passed through the marketplace bears out."""
+
+    input = serializers.IntegerField(allow_null=True, help_text="Tokens; null if it did not say.")
+    output = serializers.IntegerField(allow_null=True)
+    reasoning = serializers.IntegerField()
+    unseen = serializers.IntegerField(help_text="Reasoning that was billed and not shown.")
+    cut = serializers.BooleanField(help_text="Whether the answer was longer than it may be, and cut.")
+    held = serializers.BooleanField(help_text="Whether what the provider earns of it waits for the operator.")
+
+
 class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
     id = serializers.CharField(source="public_id")
     model = serializers.CharField(source="listing.path")
     version = serializers.IntegerField(source="version.number")
     key_id = serializers.UUIDField(source="api_key_id", allow_null=True)
     charge = serializers.SerializerMethodField()
+    report = ReportSerializer(allow_null=True)
     reason = serializers.CharField(
         source="why", allow_null=True, help_text="Why there was no whole answer; null where there was one."
     )
@@ -101,7 +113,7 @@ class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
         fields: ClassVar[list[str]] = [
             "id", "finished_at", "model", "version", "key_id", "endpoint", "streamed", "outcome", "finish_reason", "reason",
             "input_tokens", "output_tokens", "cached_tokens", "images", "compute_ms", "ttft_ms", "latency_ms",
-            "charge", "worker", "demo", "estimated",
+            "charge", "worker", "demo", "estimated", "report",
         ]  # fmt: skip
 
     @extend_schema_field(MoneySerializer)
@@ -120,7 +132,7 @@ class RequestQuerySerializer(serializers.Serializer[dict[str, Any]]):
 
 
 class DraftLineSerializer(serializers.Serializer[invoicing.DraftLine]):
-    meter = serializers.CharField(help_text='A meter, or "fee".')
+    meter = serializers.CharField(help_text='A meter, "fee" or "credit".')
     label = serializers.CharField()  # type: ignore[assignment]
     quantity = serializers.IntegerField()
     included = serializers.IntegerField()
@@ -173,3 +185,6 @@ class EarningsSerializer(serializers.Serializer[earnings.Summary]):
     listings = ListingEarnedSerializer(many=True)
     days = EarnedPointSerializer(many=True, source="steps")
     balance = MoneySerializer()
+    held = MoneySerializer(
+        help_text="Waits for the operator: servers reported more than passed through bears out."
+    )

@@ -18,8 +18,8 @@ FinishedAs = Literal["succeeded", "cancelled", "failed"]
 
 class FinishFacts(TypedDict, total=False):
     """What only the end of a call tells. Times in milliseconds from admission. `estimated` quantities were counted by
-    us, because a provider's server did not report them. `report` is what it did where that needs a look, and what is
-    `held` is not the provider's until an operator has looked. `reason` is a `billing.reasons.Reason`.
+    us, because a provider's server did not report them. `report` is what it did where that needs a look, as
+    `UsageEvent` has it. `reason` is a `billing.reasons.Reason`.
     """
 
     ttft_ms: int | None
@@ -28,7 +28,6 @@ class FinishFacts(TypedDict, total=False):
     finish_reason: str
     estimated: bool
     reason: str
-    held: bool
     report: Mapping[str, Any]
 
 

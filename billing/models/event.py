@@ -27,7 +27,8 @@ class UsageEvent(models.Model):
     Meters hold what was counted. `rated` holds what was priced, `{meter: [position, units, charge]}`: the
     period's cumulative units before this call, its own units, and their charge in micro-minor units.
     `estimated` units were counted by us, as the provider's server did not report them. `reason` is a `Reason` of a
-    call without a whole answer, where its finish reason does not say it; `why` reads both.
+    call without a whole answer, where its finish reason does not say it; `why` reads both. `report` is what a
+    provider's server said, where that needs a look (`inference.gateway.remote.counting.Counted` has its fields).
     """
 
     id = models.UUIDField(primary_key=True, editable=False)
@@ -59,6 +60,7 @@ class UsageEvent(models.Model):
     finish_reason = models.CharField(max_length=32)
     demo = models.BooleanField()
     estimated = models.BooleanField(default=False)
+    report = models.JSONField(null=True)
     reason = models.CharField(max_length=32, default="")
 
     class Meta:

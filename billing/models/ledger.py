@@ -14,6 +14,7 @@ class LedgerAccount(models.Model):
     class Kind(models.TextChoices):
         RECEIVABLE = "receivable", "Owed by a consumer"
         PAYABLE = "payable", "Owed to a provider"
+        HELD = "held", "A provider's, held back"
         COMMISSION = "commission", "The marketplace's commission"
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)

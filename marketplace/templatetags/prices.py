@@ -76,6 +76,8 @@ class Line(Protocol):
 @register.simple_tag
 def line_price(line: Line) -> SafeString:
     """The unit price of an invoice's line, quoted like a plan's."""
+    if line.meter == "credit":
+        return SafeString("")
     if line.unit_price is None:
         return format_html("{}", _("stops when used up"))
     if line.meter not in Meter.values:

@@ -1,5 +1,7 @@
 """Cells of the request log, whose pages have fifty rows."""
 
+from typing import Any
+
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -50,9 +52,32 @@ def key(call: UsageEvent) -> SafeString:
 
 
 def cost(call: UsageEvent) -> SafeString:
-    """What was charged, and whether the quantities are our own count."""
+    """What was charged, and whether the quantities are our own count or the server's report needs a look."""
     charged = money(call.charge, call.currency)
+    if call.report:
+        return format_html("{} {}", charged, server_report(call))
     if not call.estimated:
         return charged
     why = _("The provider's server reported no usage; the tokens are our own count.")
     return format_html('{} <abbr title="{}">{}</abbr>', charged, why, _("estimated"))
+
+
+def server_report(call: UsageEvent) -> SafeString:
+    """What the provider's server said of the call, beside what was billed."""
+    report: Any = call.report
+    if not report["held"]:
+        why = _("%(n)s reasoning tokens were reported by the provider's server and not shown.")
+        return _marked(_("reasoning not shown"), why % {"n": f"{report['unseen']:,}"})
+    if report["cut"]:
+        why = _("The answer was longer than it may be, so we cut it; the tokens are our own count.")
+        return _marked(_("cut"), why)
+    facts = {name: "–" if report[name] is None else f"{report[name]:,}" for name in ("input", "output")}
+    why = _(
+        "The provider's server reported %(input)s tokens in and %(output)s out. That is more than the text usually "
+        "comes to; what it earns of this call waits for the operator."
+    )
+    return _marked(_("checked"), why % facts)
+
+
+def _marked(word: str, why: str) -> SafeString:
+    return format_html('<abbr title="{}">{}</abbr>', why, word)

@@ -11,7 +11,7 @@ from tests.billing.shop import open_shop
 from tests.conftest import Cast
 
 MODELS = [
-    "usageevent", "usagerollup", "billingperiod", "lease", "ledgeraccount", "ledgertransaction",
+    "usageevent", "heldearning", "usagerollup", "billingperiod", "lease", "ledgeraccount", "ledgertransaction",
 ]  # fmt: skip
 
 

@@ -58,7 +58,9 @@ class RemoteWork:
 def chat(route: Route, asked: ChatRequest) -> RemoteWork:
     """Raises `ContextLengthExceeded` or `InvalidRequest`."""
     messages = [message.for_server() for message in asked.messages]
-    size = sum(len(message["content"].encode()) + len(message.get("name", "")) for message in messages)
+    size = sum(
+        len(message["content"].encode()) + len(message.get("name", "").encode()) for message in messages
+    )
     more: dict[str, Any] = {"messages": messages}
     if asked.logprobs:
         more |= {"logprobs": True, "top_logprobs": asked.top_logprobs or 0}

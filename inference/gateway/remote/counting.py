@@ -43,7 +43,7 @@ class Bounds:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counted:
     """Units by meter, never above the worst case, and how many of them are reasoning. `report` is what the server said
-    where it needs a look: {"input", "output", "reasoning": tokens, "unseen": tokens billed and not shown, "cut"}.
+    where it needs a look: {"input", "output", "reasoning": tokens, "unseen": tokens billed and not shown, "cut", "held"}.
     """
 
     quantities: dict[str, int]
@@ -106,7 +106,7 @@ class Count:
         quantities["cached_tokens"] = min(cached, quantities["input_tokens"])
         is_held = self.is_cut or any(each.is_doubtful for each in judged)
         report = {
-            "input": said_input, "output": said_output, "unseen": unseen, "cut": self.is_cut,
+            "input": said_input, "output": said_output, "unseen": unseen, "cut": self.is_cut, "held": is_held,
             "reasoning": _detail(given, "completion_tokens_details", "reasoning_tokens"),
         }  # fmt: skip
         return Counted(

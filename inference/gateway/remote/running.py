@@ -207,8 +207,6 @@ class Run:
 def _note_report(facts: settlement.FinishFacts, counted: Counted) -> None:
     if counted.is_estimated:
         facts["estimated"] = True
-    if counted.is_held:
-        facts["held"] = True
     if counted.report is not None:
         facts["report"] = counted.report
 

@@ -8,6 +8,8 @@ import msgpack
 import openai
 import pytest
 
+from billing import invariants, metering
+from billing.models import HeldEarning
 from inference.gateway.remote import limits, running
 from inference.gateway.remote.answers import Stream
 from tests.inference.remote.conftest import Remotes
@@ -51,7 +53,7 @@ def test_an_answer_longer_than_its_tokens_is_cut_and_says_so(
     assert (text, reason) == ("é" * (MOST_TEXT // 2), "length")
     found = only_event()
     assert (found[b"o"], units(found)["output_tokens"], is_estimated(found)) == (b"succeeded", TOKENS, True)
-    assert facts(found)["held"]
+    assert facts(found)["report"]["held"]
     assert facts(found)["report"]["cut"]
 
 
@@ -202,8 +204,13 @@ def test_a_greeting_is_not_billed_as_a_book(
     counted = read(answer)[1].usage if stream else answer.usage
     assert counted.completion_tokens == 2
     found = only_event()
-    assert (int(found[b"c"]), facts(found)["held"]) == (counted.cost_micro, True)
+    assert (int(found[b"c"]), facts(found)["report"]["held"]) == (counted.cost_micro, True)
     assert facts(found)["report"]["output"] == 90_000
+    metering.join()
+    assert metering.drain(through=b"+") == 1
+    held = HeldEarning.objects.get()
+    assert (held.charge, held.report["output"], held.output_tokens) == (counted.cost_micro, 90_000, 2)
+    assert invariants.check((invariants.HeldIsOwed(), invariants.GrossIsSplit())) == []
 
 
 def _with_usage(stream: bool) -> dict[str, Any]:

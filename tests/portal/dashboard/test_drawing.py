@@ -40,6 +40,29 @@ def test_the_log_says_what_was_estimated_and_what_had_no_key(cast: Cast) -> None
     assert ">Playground</span>" in page
 
 
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"held": True}, "and 90,000 out"), ({"held": True, "cut": True}, ">cut</abbr>"),
+    ({"held": True, "input": None}, "– tokens in"), ({"unseen": 450}, "450 reasoning tokens"),
+])  # fmt: skip
+def test_the_log_says_what_a_server_reported_and_text_does_not_bear_out(
+    cast: Cast, changes: dict[str, int | None], said: str
+) -> None:
+    listing = offer(cast, "talker", kind="paid", cents=5)
+    report = {
+        "input": 7,
+        "output": 90_000,
+        "reasoning": 0,
+        "unseen": 0,
+        "cut": False,
+        "held": False,
+    } | changes
+    record_calls(listing, 1, organisation_id=cast.outsider.personal_organisation.pk, report=report)
+
+    page = cast.browser(cast.outsider).get("/console/requests/").content.decode()
+
+    assert said in page
+
+
 def test_a_card_escapes_what_its_provider_wrote(cast: Cast, client: Client) -> None:
     listing = offer(cast, "talker", kind="paid", cents=5)
     listing.summary = MARKUP
