@@ -48,8 +48,8 @@ _HEADLINE = RawSQL('"marketplace_listing"."headline"', [], output_field=SearchVe
 class Filters:
     """What to keep; empty keeps all. `provider` is an organisation's slug, `largest` a parameter count.
 
-    `token_rate` keeps what has an open plan whose every price of a million tokens is so many micro-minor units of the
-    site's currency or less; 0 what has a free plan, which costs nothing whatever it counts.
+    `token_rate` keeps what costs so many micro-minor units of the site's currency or less for a million tokens of any
+    kind on the plan by whose price listings are sorted; 0 keeps what is free there, whatever it counts.
     """
 
     task: str = ""
@@ -122,9 +122,10 @@ def _filtered(listings: QuerySet[Listing], filters: Filters) -> QuerySet[Listing
         listings = listings.filter(figures__parameter_count__lte=filters.largest)
     if filters.token_rate:
         listings = listings.filter(figures__token_rate__lte=filters.token_rate)
-    kinds = {filters.plan_kind, "free" if filters.token_rate == 0 else ""} - {""}
-    for kind in kinds:
-        plans = Plan.objects.filter(listing=OuterRef("pk"), kind=kind, archived_at=None)
+    if filters.token_rate == 0:
+        listings = listings.filter(figures__monthly_fee=0, figures__unit_price=0)
+    if filters.plan_kind:
+        plans = Plan.objects.filter(listing=OuterRef("pk"), kind=filters.plan_kind, archived_at=None)
         listings = listings.filter(Exists(plans))
     return listings
 

@@ -11,9 +11,9 @@ class Figures(models.Model):
     looked up for each takes minutes. Size and prices change with the listing (`marketplace.figures`); what its
     calls were like is measured every minute (`billing.measuring`).
 
-    `monthly_fee` and `unit_price` (the sum of its prices of a million units, rounded down) are the cheapest open
-    plan's, `token_rate` the lowest price of a million tokens of any kind, rounded up, below which a plan has all of
-    its own; null without such a plan. Micro-minor units. `calls` were answered in 30 days.
+    `monthly_fee`, `unit_price` (the dearest of its prices of a million units, rounded up) and `token_rate` (the
+    dearest of those of tokens; null where it prices other things alone) are the cheapest open plan's, as
+    `marketplace.figures` says; null without a plan. Micro-minor units. `calls` were answered in 30 days.
     """
 
     listing = models.OneToOneField(

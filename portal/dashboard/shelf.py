@@ -9,7 +9,8 @@ from django.core.cache import cache
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from marketplace import catalogue
-from marketplace.models import Figures, Listing, PlanVersion, PriceComponent
+from marketplace import figures as pricing_figures
+from marketplace.models import Figures, Listing, PlanVersion
 from portal.dashboard import serving
 from portal.dashboard.serving import Standing
 
@@ -21,7 +22,7 @@ MOST_COUNTED = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A card. `kinds` are those of its open plans; `components` the cheapest priced plan's. `figures` say
+    """A card. `kinds` are those of its open plans; `cheapest` the one by whose price listings are sorted. `figures` say
     what its calls were like; a draft has none.
     """
 
@@ -29,7 +30,6 @@ class Item:
     standing: Standing | None
     kinds: Sequence[str]
     cheapest: PlanVersion | None
-    components: Sequence[PriceComponent]
     figures: Figures | None
 
 
@@ -56,23 +56,13 @@ def _offers(listings: Iterable[Listing]) -> Mapping[UUID, list[PlanVersion]]:
 
 
 def _item(listing: Listing, offers: Sequence[PlanVersion], standing: Standing | None) -> Item:
-    cheapest = min((offer for offer in offers if _priced(offer)), key=_dearness, default=None)
     return Item(
         listing=listing,
         standing=standing,
         kinds=sorted({offer.plan.kind for offer in offers}),
-        cheapest=cheapest,
-        components=_priced(cheapest) if cheapest else [],
+        cheapest=pricing_figures.cheapest(offers),
         figures=getattr(listing, "figures", None),
     )
-
-
-def _priced(version: PlanVersion) -> list[PriceComponent]:
-    return [component for component in version.components.all() if component.amount]
-
-
-def _dearness(version: PlanVersion) -> tuple[int, int]:
-    return version.monthly_fee, sum((each.amount or 0) * 10**9 // each.per for each in _priced(version))
 
 
 def licences() -> Iterable[str]:

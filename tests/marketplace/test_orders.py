@@ -1,15 +1,20 @@
 """The catalogue's orders and filters come from indexes, and a common word ranks a bounded number of listings."""
 
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import pytest
 from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from marketplace import catalogue, pricing
+from marketplace import catalogue, figures, pricing
 from marketplace.catalogue import Filters, Sort
-from marketplace.models import Figures, Listing
-from marketplace.pricing import Component
+from marketplace.models import Figures, Listing, Plan, PlanVersion
+from marketplace.pricing import Component, TermsFields
+from portal.kit import clock
+from portal.kit.ids import uuid7
 from tests.conftest import Cast
 from tests.marketplace.test_catalogue import shelve
 
@@ -55,19 +60,61 @@ def test_prices_and_sizes_follow_the_plans_and_the_version(cast: Cast) -> None:
         listing, by=cast.owner, kind="paid", name="Tokens", slug="tokens",
         components=[Component(meter="input_tokens", amount=3, per=2), Component(meter="output_tokens", amount=4, per=1)],
     )  # fmt: skip
-    figures = Figures.objects.get(listing=listing)
-    assert (figures.parameter_count, figures.monthly_fee, figures.unit_price, figures.token_rate) == (
-        30,
-        0,
-        0,
-        4_000_000,
-    )
+    kept = Figures.objects.get(listing=listing)
+    assert (kept.parameter_count, kept.monthly_fee, kept.unit_price, kept.token_rate) == (30, 0, 0, 0)
     pricing.archive_plan(listing.plans.exclude(pk=plan.pk).get(), by=cast.owner)
-    figures.refresh_from_db()
-    assert figures.unit_price == 5_500_000
+    kept.refresh_from_db()
+    assert kept.unit_price == 4_000_000
     pricing.revise_plan(plan, by=cast.owner, components=[Component(meter="output_tokens", amount=1, per=1)])
-    figures.refresh_from_db()
-    assert (figures.unit_price, figures.token_rate) == (1_000_000, 1_000_000)
+    kept.refresh_from_db()
+    assert (kept.unit_price, kept.token_rate) == (1_000_000, 1_000_000)
+
+
+TERMS = st.fixed_dictionaries({
+    "monthly_fee": st.sampled_from([0, 0, 5, 900]),
+    "components": st.lists(
+        st.builds(
+            Component, meter=st.sampled_from(["input_tokens", "output_tokens", "requests"]),
+            included=st.sampled_from([0, 1000]), amount=st.sampled_from([None, 0, 1, 3, 10**15]),
+            per=st.sampled_from([1, 7, 10**6]),
+        ), max_size=3, unique_by=lambda each: each.meter,
+    ),
+})  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plans=st.lists(TERMS, max_size=4))
+def test_what_is_sorted_by_is_the_price_of_the_plan_that_the_card_shows(
+    cast: Cast, plans: list[TermsFields]
+) -> None:
+    listing = shelve(cast, uuid7().hex[-12:])
+    listing.plans.update(archived_at=clock.now())
+    for number, terms in enumerate(plans):
+        plan = Plan.objects.create(listing=listing, kind="mixed", name="P", slug=f"p-{number}")
+        pricing._add_version(plan, number=1, terms=pricing.Terms(**terms))
+    figures.refresh(listing.pk)
+    kept = Figures.objects.get(listing=listing)
+    offers = PlanVersion.objects.filter(plan__listing=listing, plan__archived_at=None)
+    shown = figures.cheapest(offers.prefetch_related("components"))
+    if shown is None:
+        assert (kept.monthly_fee, kept.unit_price, kept.token_rate) == (None, None, None)
+        return
+    prices = [-(-(each.amount or 0) * 10**6 // each.per) for each in shown.components.all()]
+    assert (kept.monthly_fee, kept.unit_price) == (shown.monthly_fee, min(max(prices, default=0), 9 * 10**18))
+
+
+def test_listings_that_are_there_already_get_the_same_prices(cast: Cast) -> None:
+    listing = shelve(cast, "one")
+    component = Component(meter="output_tokens", amount=3, per=2)
+    pricing.create_plan(listing, by=cast.owner, kind="paid", name="P", slug="p", components=[component])
+    pricing.archive_plan(listing.plans.exclude(slug="p").get(), by=cast.owner)
+    prices = Figures.objects.values_list("monthly_fee", "unit_price", "token_rate")
+    expected = prices.get()
+    Figures.objects.update(monthly_fee=1, unit_price=1, token_rate=None)
+    migration: Any = import_module("marketplace.migrations.0010_cheapest_plans")
+    with connection.cursor() as cursor:
+        cursor.execute(migration.REFILL, ["USD"])
+    assert prices.get() == expected == (0, 1_500_000, 1_500_000)
 
 
 def test_every_listing_is_there_in_every_order(cast: Cast) -> None:

@@ -5,6 +5,7 @@ write than the database to find. What a card shows is gathered first, so that eq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from django import template
 from django.urls import reverse
@@ -13,11 +14,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from marketplace.models import Task
-from marketplace.templatetags.prices import unit_price
+from marketplace.models import PlanVersion, Task
+from marketplace.templatetags.prices import meter_name, unit_price
 from portal.dashboard.serving import Standing
 from portal.dashboard.shelf import Item
 from portal.kit import figures
+from portal.kit.money import Money
 from portal.kit.templatetags.kit import icon, status, thousands
 
 register = template.Library()
@@ -51,9 +53,13 @@ class Card:
     context_length: int
     licence: str
     standing: Standing | None
+    monthly_fee: int
     prices: tuple[Price, ...]
     currency: str
+    # Of a plan that is free: up to so many units, by meter, or without end.
     is_free: bool
+    free_units: tuple[tuple[str, int], ...]
+    has_free_plan: bool
     has_use_included: bool
     calls: int
     speed: float
@@ -76,9 +82,8 @@ class Card:
             licence=listing.licence,
             # Without its trouble, which changes by the minute and is not shown here.
             standing=item.standing and Standing(item.standing.state, is_remote=item.standing.is_remote),
-            prices=tuple(Price(each.meter, each.amount, each.per) for each in item.components[:_MOST_PRICES]),
-            currency=item.cheapest.currency if item.cheapest else "",
-            is_free="free" in item.kinds,
+            **_price_of(item.cheapest),
+            has_free_plan="free" in item.kinds,
             has_use_included="mixed" in item.kinds,
             calls=known.calls if known else 0,
             speed=(known and known.speed) or 0,
@@ -139,9 +144,39 @@ def _facts(card: Card) -> Iterable[SafeString]:
         yield _fact(icon("scale"), card.licence)
 
 
+def _price_of(plan: PlanVersion | None) -> dict[str, Any]:
+    """What the listing is sorted by, in the words of its plan."""
+    components = list(plan.components.all()) if plan else []
+    priced = [Price(each.meter, each.amount, each.per) for each in components if each.amount]
+    dearest_first = sorted(priced, key=lambda price: -((price.amount or 0) * 10**9 // price.per))
+    monthly_fee = plan.monthly_fee if plan else 0
+    return {
+        "monthly_fee": monthly_fee,
+        # Of more than are shown, the dearest must be there: it is what the listing is sorted and filtered by.
+        "prices": tuple(price for price in priced if price in dearest_first[:_MOST_PRICES]),
+        "currency": plan.currency if plan else "",
+        "is_free": bool(plan) and not monthly_fee and not priced,
+        "free_units": tuple((each.meter, each.included) for each in components if each.amount is None),
+    }
+
+
 def _prices(card: Card) -> Iterable[SafeString]:
+    if card.monthly_fee:
+        fee = figures.money_text(Money(card.monthly_fee, card.currency))
+        yield format_html(
+            '<span class="listing-price nowrap">{} <span class="unit">{}</span></span>', fee, _("a month")
+        )
+    elif card.is_free:
+        yield format_html('<span class="listing-price">{}</span>', _free(card))
     for price in card.prices:
         yield format_html('<span class="listing-price">{}</span>', unit_price(price, card.currency))
+
+
+def _free(card: Card) -> str:
+    if not card.free_units:
+        return _("Free")
+    units = ", ".join(f"{figures.compact(units)} {meter_name(meter)}" for meter, units in card.free_units)
+    return _("Free up to %(units)s a month") % {"units": units}
 
 
 def _measures(card: Card) -> Iterable[SafeString]:
@@ -160,7 +195,7 @@ def _measures(card: Card) -> Iterable[SafeString]:
 
 
 def _kinds(card: Card) -> Iterable[SafeString]:
-    if card.is_free:
+    if card.has_free_plan and not card.is_free:
         yield format_html('<span class="badge badge-good">{}</span>', _("free plan"))
     elif card.has_use_included:
         yield format_html('<span class="badge">{}</span>', _("use included"))

@@ -80,6 +80,52 @@ def test_a_maximum_price_leaves_out_what_is_dearer(
     assert shown(client, f"sort=price&price={price}") == kept
 
 
+def add_plan(cast: Cast, listing: Listing, slug: str, kind: str, **terms: Any) -> None:
+    components = [
+        Component(meter="output_tokens", included=included, amount=amount, per=1_000_000)
+        for included, amount in [terms.pop("tokens")]
+    ]
+    pricing.create_plan(
+        listing, by=cast.owner, kind=kind, name=slug, slug=slug, components=components, **terms
+    )
+
+
+def test_a_free_plan_that_ends_hides_no_price_where_more_is_sold(
+    cast: Cast, client: Client, shelf: dict[str, Listing]
+) -> None:
+    dearest = offer(cast, "dearest", kind="paid", cents=1500)
+    add_plan(cast, dearest, "try", "free", tokens=(1000, None))
+    assert shown(client, "sort=price") == ["gratis", "cheap", "dear", "dearest"]
+    assert shown(client, "price=0") == ["gratis"]
+    assert shown(client, "price=14&sort=price") == ["gratis", "cheap", "dear"]
+    assert shown(client, "price=15&sort=price") == ["gratis", "cheap", "dear", "dearest"]
+    page = client.get("/?sort=price").content.decode()
+    assert "Free up to 1K output tokens a month" in page
+    assert "$15.00" in page
+    assert page.count(">free plan</span>") == 1
+
+
+def test_a_monthly_fee_comes_after_a_price_per_use(
+    cast: Cast, client: Client, shelf: dict[str, Listing]
+) -> None:
+    listing = offer(cast, "flat", kind="paid", cents=1)
+    pricing.archive_plan(listing.plans.get(), by=cast.owner)
+    add_plan(cast, listing, "flat", "mixed", tokens=(1000, 100), monthly_fee=9 * DOLLAR)
+    assert shown(client, "sort=price") == ["gratis", "cheap", "dear", "flat"]
+    assert "a month</span>" in client.get("/?sort=price").content.decode()
+
+
+def test_the_filter_keeps_a_beginning_of_the_order(
+    cast: Cast, client: Client, shelf: dict[str, Listing]
+) -> None:
+    for cents in (3, 20, 300):
+        offer(cast, f"at-{cents}", kind="paid", cents=cents)
+    everything = shown(client, "sort=price")
+    for price in ("0", "0.03", "0.1", "0.15", "0.2", "0.9", "2", "3"):
+        kept = shown(client, f"sort=price&price={price}")
+        assert kept == everything[: len(kept)], price
+
+
 def test_the_most_called_of_the_last_month_comes_first(
     cast: Cast, client: Client, shelf: dict[str, Listing]
 ) -> None:
