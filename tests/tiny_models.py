@@ -10,11 +10,16 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+# Nothing in it ends a turn, so that answers run to their limit.
+ENDLESS_TEMPLATE = CHAT_TEMPLATE.replace("<|end|>", "")
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<pad>"]
 
 
-def write_tokenizer(directory: Path, *, size: int = 400, chats: bool = True) -> int:
-    """A byte-level BPE tokenizer; returns its vocabulary's size. Every text has tokens."""
+def write_tokenizer(directory: Path, *, size: int = 400, chats: bool = True, ends: bool = True) -> int:
+    """A byte-level BPE tokenizer; returns its vocabulary's size. Every text has tokens.
+
+    One that never `ends` names no end, and its chat template ends no turn.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -29,9 +34,12 @@ def write_tokenizer(directory: Path, *, size: int = 400, chats: bool = True) -> 
     )
     tokenizer.save(str(directory / "tokenizer.json"))
     settings = {
-        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>", "pad_token": "<pad>",
-        "model_max_length": 1024, **({"chat_template": CHAT_TEMPLATE} if chats else {}),
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "model_max_length": 1024,
     }  # fmt: skip
+    if ends:
+        settings["eos_token"] = "<|end|>"
+    if chats:
+        settings["chat_template"] = CHAT_TEMPLATE if ends else ENDLESS_TEMPLATE
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
     return int(tokenizer.get_vocab_size())
 
@@ -44,7 +52,7 @@ def write_llama(
     from transformers import LlamaConfig, LlamaForCausalLM
 
     directory.mkdir(parents=True, exist_ok=True)
-    vocabulary = write_tokenizer(directory)
+    vocabulary = write_tokenizer(directory, ends=not endless)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=width, intermediate_size=2 * width, num_hidden_layers=layers,

@@ -30,7 +30,8 @@ class Sampling:
     """How to choose tokens; the ranges are the gateway's to check, with OpenAI's meaning and defaults.
 
     `temperature` 0 is greedy. `top_k` 0 is off. `logprobs` None is off, else the number of alternatives
-    (0 to 20) reported beside each chosen token.
+    (0 to 20) reported beside each chosen token. `end_ids` end the answer beside the model's own ends, and
+    `fresh` says that its text stands for itself, without the space that would part it from the prompt's.
     """
 
     max_tokens: int
@@ -44,6 +45,8 @@ class Sampling:
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
+    end_ids: tuple[int, ...] = ()
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +77,16 @@ Request = GenerateRequest | BatchRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenLogprob:
-    """A token's text, its exact bytes, its natural-log probability and its alternatives."""
+    """A token's text, its exact bytes, its natural-log probability and its alternatives.
+
+    `offset` is how many characters of the answer stand before it; None for an alternative.
+    """
 
     token: str
     bytes: tuple[int, ...]
     logprob: float
     top: tuple["TokenLogprob", ...] = ()
+    offset: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

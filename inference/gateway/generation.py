@@ -41,7 +41,13 @@ async def chat(process: "GatewayProcess", request: Request) -> Response:
             ids = await process.prompter.chat(
                 route.directory, messages, caller=caller, most_tokens=route.context_length
             )
-        return _work(route, asked, ids, logprobs=asked.alternatives, what="messages")
+        work = _work(route, asked, ids, logprobs=asked.alternatives, what="messages")
+        # An answer in a chat is a text by itself, and ends where the template ends a turn.
+        work.body["sampling"] |= {
+            "fresh": True,
+            "end_ids": route.tokenizer.turn_ends if route.tokenizer else (),
+        }
+        return work
 
     call = await calls.begin(
         process, authorization, asked.model, prepare=prepare, endpoint=CHAT, streamed=bool(asked.stream)

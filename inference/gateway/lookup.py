@@ -24,7 +24,13 @@ from portal.kit.secrets import Unreadable
 log = logging.getLogger(__name__)
 
 TOKENIZER_FILES = frozenset(
-    {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+    {
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "chat_template.jinja",
+    }
 )
 # What happens to a text before it is tokenised, for embeddings alone.
 SENTENCE_FILES = frozenset({"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"})

@@ -173,6 +173,7 @@ def build_request(request: str, payload: protocol.Payload) -> Request:
             return BatchRequest(id=request, items=fields["items"], parameters=fields.get("parameters") or {})
         sampling = dict(fields["sampling"])
         sampling["stop"] = tuple(sampling.get("stop") or ())
+        sampling["end_ids"] = tuple(sampling.get("end_ids") or ())
         return GenerateRequest(
             id=request,
             prompt_ids=fields["prompt_ids"],

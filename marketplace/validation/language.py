@@ -12,7 +12,7 @@ from typing import Any
 from marketplace.validation.configs import Config
 from marketplace.validation.documents import read_bytes, read_optional
 from marketplace.validation.files import MIB
-from marketplace.validation.report import Finding, LocalFile, Refusal, error, info
+from marketplace.validation.report import Finding, LocalFile, Refusal, error, info, warning
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -22,6 +22,7 @@ PROBE_SECONDS = 20
 PROBE_MEMORY_BYTES = 3 * 2**30
 MAX_TEMPLATE_BYTES = 256 * 1024
 MAX_PROMPT_CHARACTERS = 100_000
+COMPLETE = "Save the tokenizer that has this token, and the model with a row for it."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +40,17 @@ def examine_language(files: Mapping[str, LocalFile], config: Config) -> tuple[La
         raise Refusal(error(TOKENIZER, "tokenizer-missing", "A text model needs its fast tokenizer.", remedy))
     settings = read_optional(TOKENIZER_CONFIG, files)
     template = _read_template(files, settings)
-    answer = _probe(files[TOKENIZER], template=template, special_tokens=_special_tokens(settings))
+    named = _special_tokens(settings, read_optional("special_tokens_map.json", files))
+    answer = _probe(files[TOKENIZER], template=template, special_tokens=named)
     findings = [*_judge_tokenizer(answer["tokenizer"], config), *_judge_template(answer.get("template"))]
+    findings += _judge_missing(answer, named, config)
     if config.task == "text-generation" and template is None:
         message = "There is no chat template: this version serves completions, and not chat."
         findings.append(info(TEMPLATE, "no-chat-template", message))
     eos_token_ids, problem = _read_eos(files, config)
     findings += [problem] if problem else []
+    if config.task == "text-generation" and not problem:
+        findings += _judge_ends(eos_token_ids, named.get("eos_token"), answer["tokenizer"].get("eos"))
     return Language(eos_token_ids=eos_token_ids, has_chat_template=template is not None), findings
 
 
@@ -65,10 +70,10 @@ def _read_template(files: Mapping[str, LocalFile], settings: Mapping[str, Any]) 
     return text
 
 
-def _special_tokens(settings: Mapping[str, Any]) -> dict[str, str]:
+def _special_tokens(settings: Mapping[str, Any], older: Mapping[str, Any]) -> dict[str, str]:
     tokens = {}
     for name in ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"):
-        value = settings.get(name)
+        value = settings.get(name) or older.get(name)
         value = value.get("content") if isinstance(value, dict) else value
         if isinstance(value, str):
             tokens[name] = value[:256]
@@ -115,6 +120,45 @@ def _judge_tokenizer(answer: Mapping[str, Any], config: Config) -> list[Finding]
         )
         return [
             error(TOKENIZER, "vocabulary", message, "Send the tokenizer that the model was trained with.")
+        ]
+    return []
+
+
+def _judge_missing(answer: Mapping[str, Any], named: Mapping[str, str], config: Config) -> list[Finding]:
+    """Special tokens that are named and not in the tokenizer: transformers adds them, whether or not the model has
+    rows for them. A prompt that holds one without a row could not be computed.
+    """
+    findings = []
+    prompted = (answer.get("template") or {}).get("holds") or []
+    for name, token_id in (answer["tokenizer"].get("missing") or {}).items():
+        shown = f"{name} {named[name][:80]!r} is not in tokenizer.json"
+        if token_id < config.shape.vocab:
+            message = f"{shown}; it gets the id {token_id}, as in transformers."
+            findings.append(warning(TOKENIZER_CONFIG, "special-token", message))
+        elif name in prompted:
+            message = f"{shown}, and the embedding has no row {token_id} for it; the chat template writes it."
+            findings.append(error(TOKENIZER_CONFIG, "special-token", message, COMPLETE))
+        else:
+            message = f"{shown}, and the embedding has no row {token_id} for it; it is read as plain text."
+            findings.append(warning(TOKENIZER_CONFIG, "special-token", message, COMPLETE))
+    return findings
+
+
+def _judge_ends(ends: tuple[int, ...], eos_token: str | None, eos: int | None) -> list[Finding]:
+    """What ends an answer: without an end it runs to its limit, and its caller pays for all of it."""
+    if not ends:
+        message = "Neither file names an end: completions run until max_tokens, and are paid to there."
+        return [warning("generation_config.json", "no-end", message, "Name eos_token_id there.")]
+    if eos is not None and eos not in ends:
+        listed = ", ".join(map(str, ends))
+        message = (
+            f"The tokenizer's end {str(eos_token)[:80]!r} has the id {eos}, which is none of the ends {listed}: "
+            "chats stop at it, completions run on."
+        )
+        return [
+            warning(
+                "generation_config.json", "other-end", message, "Add it to eos_token_id if it ends answers."
+            )
         ]
     return []
 

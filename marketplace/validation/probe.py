@@ -5,6 +5,7 @@ and of the path of the folder to look into. It answers on standard output with o
 parsing (regular expressions, native code) nor rendering (loops) is bounded in time or memory by itself.
 """
 
+import contextlib
 import json
 import resource
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
+ANSWERED = [*MESSAGES, {"role": "assistant", "content": "Mercato answers."}]
 
 
 def limit(terms: dict[str, Any]) -> None:
@@ -21,9 +23,11 @@ def limit(terms: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def probe_tokenizer(path: Path) -> dict[str, Any]:
-    """The largest token id, the number of tokens, and whether text becomes tokens at all."""
-    from tokenizers import Tokenizer
+def probe_tokenizer(path: Path, terms: dict[str, Any]) -> dict[str, Any]:
+    """The largest token id, the number of tokens, and whether text becomes tokens at all; of the special tokens
+    that are named, those that are `missing`, with the ids that they would get, and the id of the end.
+    """
+    from tokenizers import AddedToken, Tokenizer
 
     try:
         tokenizer = Tokenizer.from_file(str(path))
@@ -31,11 +35,22 @@ def probe_tokenizer(path: Path) -> dict[str, Any]:
     except BaseException as problem:  # a panic of the native code is no Exception
         return {"error": f"{type(problem).__name__}: {problem}"[:300]}
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    return {"largest_id": max(vocabulary.values(), default=-1), "size": len(vocabulary), "tokens": tokens}
+    named = terms["special_tokens"]
+    missing = {name: text for name, text in named.items() if text not in vocabulary}
+    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in dict.fromkeys(missing.values())])
+    return {
+        "largest_id": max(vocabulary.values(), default=-1),
+        "size": len(vocabulary),
+        "tokens": tokens,
+        "missing": {name: tokenizer.token_to_id(text) for name, text in missing.items()},
+        "eos": vocabulary.get(named.get("eos_token", "")),
+    }
 
 
 def probe_template(source: str, terms: dict[str, Any]) -> dict[str, Any]:
-    """The length of a greeting rendered as a chat prompt, as transformers' templates expect to be rendered."""
+    """The length of a greeting rendered as a chat prompt, as transformers' templates expect to be rendered, and the
+    special tokens that it holds.
+    """
     from jinja2 import TemplateError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -59,19 +74,22 @@ def probe_template(source: str, terms: dict[str, Any]) -> dict[str, Any]:
     environment.globals |= {"raise_exception": refuse, "strftime_now": lambda pattern: pattern}
     environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
     try:
-        text = environment.from_string(source).render(
-            messages=MESSAGES, add_generation_prompt=True, **terms["special_tokens"]
-        )
+        template = environment.from_string(source)
+        text = template.render(messages=MESSAGES, add_generation_prompt=True, **terms["special_tokens"])
     except Exception as problem:  # whatever a stranger's template raises
         return {"error": f"{type(problem).__name__}: {problem}"[:300]}
-    return {"length": len(text)}
+    # The same is done when it serves, to see how a turn ends; here it must not take too long either.
+    with contextlib.suppress(Exception):
+        template.render(messages=ANSWERED, add_generation_prompt=False, **terms["special_tokens"])
+    held = [name for name, token in terms["special_tokens"].items() if token and token in text]
+    return {"length": len(text), "holds": held}
 
 
 def main() -> None:
     terms = json.loads(sys.argv[1])
     folder = Path(terms["folder"])
     limit(terms)
-    answer: dict[str, Any] = {"tokenizer": probe_tokenizer(folder / "tokenizer.json")}
+    answer: dict[str, Any] = {"tokenizer": probe_tokenizer(folder / "tokenizer.json", terms)}
     if terms["has_template"]:
         answer["template"] = probe_template((folder / "chat_template.jinja").read_text("utf-8"), terms)
     sys.stdout.write(json.dumps(answer))

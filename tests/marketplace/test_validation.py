@@ -317,6 +317,53 @@ def test_a_tokenizer_beyond_the_embedding_is_refused(model: Path) -> None:
     assert errors(look(model)) == {"vocabulary": "tokenizer.json"}
 
 
+def told(report: Report, rule: str) -> list[tuple[str, str]]:
+    return [(found.severity, found.message) for found in report.findings if found.rule == rule]
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "words"),
+    [
+        ({"pad_token": "[PAD]"}, "warning", "no row 64"),
+        ({"pad_token": {"content": "[PAD]"}, "chat_template": "{{ pad_token }}"}, "error", "no row 64"),
+        ({"eos_token": "</s>"}, "error", "no row 64"),
+    ],
+)
+def test_a_special_token_that_the_tokenizer_lacks_is_found(
+    model: Path, edit: Edit, changes: dict[str, str], severity: str, words: str
+) -> None:
+    if "eos_token" in changes:
+        changes = changes | {"chat_template": "{{ eos_token }}"}
+    edit("tokenizer_config.json", **changes)
+    ((found, message),) = told(look(model), "special-token")
+    assert (found, next(iter(changes)) in message, words in message) == (severity, True, True)
+
+
+def test_a_missing_special_token_of_the_older_file_is_added_where_there_is_a_row(model: Path) -> None:
+    write_tokenizer(model / "tokenizer.json", size=VOCAB - 2)
+    write_json(model / "special_tokens_map.json", {"pad_token": "[PAD]"})
+    report = look(model)
+    assert report.ok
+    ((severity, message),) = told(report, "special-token")
+    assert severity == "warning"
+    assert "it gets the id 62" in message
+
+
+def test_an_end_of_the_tokenizer_that_ends_nothing_is_told(model: Path, edit: Edit) -> None:
+    edit("tokenizer_config.json", eos_token="world")
+    ((severity, message),) = told(look(model), "other-end")
+    assert severity == "warning"
+    assert "'world' has the id 3, which is none of the ends 1" in message
+
+
+def test_a_model_without_any_end_is_told(model: Path, edit: Edit) -> None:
+    edit("generation_config.json", eos_token_id=None)
+    edit("config.json", eos_token_id=None)
+    report = look(model)
+    assert report.ok
+    assert [severity for severity, _ in told(report, "no-end")] == ["warning"]
+
+
 def test_a_broken_tokenizer_is_refused(model: Path) -> None:
     (model / "tokenizer.json").write_text('{"version": "1.0"}')
     assert errors(look(model)) == {"tokenizer": "tokenizer.json"}

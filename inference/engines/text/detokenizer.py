@@ -3,6 +3,7 @@
 import codecs
 import json
 from collections.abc import Sequence as Items
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -63,6 +64,14 @@ class TokenBytes:
             return piece.replace(SPACE_MARK, " ").encode()
         return self._beside_a_word(token).encode()
 
+    def first(self, token: int) -> bytes:
+        """Bytes of a token that begins a text: without the space that the tokenizer's decoder drops there."""
+        found = self.of(token)
+        if not found.startswith(b" "):
+            return found
+        alone: str = self._tokenizer.decode([token])
+        return found[1:] if alone.encode() == found[1:] else found
+
     def _beside_a_word(self, token: int) -> str:
         """What other decoders (word pieces, plain words) add for a token in mid-sentence."""
         word = self._plain_word
@@ -76,10 +85,14 @@ class TokenBytes:
 
 
 class TextStream:
-    """One answer's text. `push` returns what may be shown now; the rest waits for what comes next."""
+    """One answer's text. `push` returns what may be shown now; the rest waits for what comes next.
 
-    def __init__(self, table: TokenBytes, stop: Items[str]) -> None:
+    A `fresh` text stands for itself; any other goes on from a prompt.
+    """
+
+    def __init__(self, table: TokenBytes, stop: Items[str], *, fresh: bool = False) -> None:
         self._table = table
+        self._fresh = fresh
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(stop)
         self._held = ""
@@ -90,8 +103,12 @@ class TextStream:
     def push(self, token: int, logprob: TokenLogprob | None = None) -> str:
         """Text that `token` makes certain; sets `stopped` when a stop string is complete."""
         if logprob is not None:
-            self._logprobs.append((self._released + len(self._held), logprob))
-        return self._accept(self._decoder.decode(self._table.of(token)))
+            at = self._released + len(self._held)
+            self._logprobs.append((at, replace(logprob, offset=at)))
+        raw = self._table.first(token) if self._fresh else self._table.of(token)
+        # What is special has no text; what comes after it still begins the answer.
+        self._fresh = self._fresh and not self._table.of(token)
+        return self._accept(self._decoder.decode(raw))
 
     def finish(self) -> str:
         """What is still held at the end; an incomplete character becomes U+FFFD."""

@@ -25,6 +25,7 @@ class Flight:
     sequence: Sequence
     chooser: Chooser
     text: TextStream
+    ends: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -70,7 +71,9 @@ class Generator:
         sequence = Sequence(request, limit)
         try:
             chooser = Chooser(sampling, request.prompt_ids, vocab_size=self.vocab_size, device=self.device)
-            self.flights[request.id] = Flight(sequence, chooser, TextStream(self.token_bytes, sampling.stop))
+            text = TextStream(self.token_bytes, sampling.stop, fresh=sampling.fresh)
+            ends = self.eos_ids.union(sampling.end_ids) if sampling.end_ids else self.eos_ids
+            self.flights[request.id] = Flight(sequence, chooser, text, ends)
         except Exception:  # parameters no one foresaw concern only this request
             logger.exception("request %s could not start", request.id)
             self.counters.failures += 1
@@ -169,7 +172,7 @@ class Generator:
         sequence = flight.sequence
         sequence.tokens.append(token)
         flight.chooser.note(token)
-        if token in self.eos_ids:
+        if token in flight.ends:
             self._end(flight, "stop")
             return
         shown = flight.text.push(token, self._describe(token, logprobs) if logprobs else None)

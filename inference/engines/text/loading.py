@@ -152,10 +152,9 @@ def _measure(config: PreTrainedConfig) -> Shape:
 
 
 def _find_eos(directory: Path, config: PreTrainedConfig) -> frozenset[int]:
-    """Every end-of-sequence id that the config or generation_config.json names."""
+    """The ends that generation_config.json names, else those of the config, as transformers takes them."""
     path = directory / "generation_config.json"
-    named = [config.eos_token_id, read_json(path).get("eos_token_id") if path.exists() else None]
-    ids: set[int] = set()
-    for value in named:
-        ids.update(token for token in (value if isinstance(value, list) else [value]) if type(token) is int)
-    return frozenset(ids)
+    named = read_json(path).get("eos_token_id") if path.exists() else None
+    if named is None:
+        named = config.eos_token_id
+    return frozenset(token for token in (named if isinstance(named, list) else [named]) if type(token) is int)

@@ -114,7 +114,9 @@ def _refuse_too_long(codec: TextCodec, job: dict[str, Any], text: str) -> None:
 
 
 def _facts(codec: TextCodec, job: dict[str, Any]) -> dict[str, Any]:
-    return {"vocabulary": codec.tokenizer.get_vocab_size(), "has_template": codec.render is not None}
+    return {
+        "vocabulary": codec.vocabulary, "has_template": codec.render is not None, "turn_ends": codec.turn_ends(),
+    }  # fmt: skip
 
 
 def _chat(codec: TextCodec, job: dict[str, Any]) -> list[int]:

@@ -59,10 +59,13 @@ class PromptTooLong(CallError):
 
 @dataclass(frozen=True, slots=True)
 class TokenizerFacts:
-    """What the gateway must know of a tokenizer: token ids lie below `vocabulary`."""
+    """What the gateway must know of a tokenizer: token ids lie below `vocabulary`, and `turn_ends` end an answer
+    in a chat beside the ends that the model names itself.
+    """
 
     vocabulary: int
     has_template: bool
+    turn_ends: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)

@@ -68,14 +68,27 @@ def new_environment() -> ImmutableSandboxedEnvironment:
 
 
 def compile_template(source: str) -> Callable[..., str]:
-    """A renderer `(messages, special_tokens, limit)`. Raises `jinja2.TemplateSyntaxError`."""
+    """A renderer `(messages, special_tokens, limit)`, with the prompt for an answer unless `answered`.
+
+    Raises `jinja2.TemplateSyntaxError`.
+    """
     template = new_environment().from_string(source)
 
-    def render(messages: Sequence[Mapping[str, str]], special_tokens: Mapping[str, Any], limit: int) -> str:
+    def render(
+        messages: Sequence[Mapping[str, str]],
+        special_tokens: Mapping[str, Any],
+        limit: int,
+        *,
+        answered: bool = False,
+    ) -> str:
         pieces: list[str] = []
         length = 0
         for piece in template.generate(
-            messages=messages, tools=None, documents=None, add_generation_prompt=True, **special_tokens
+            messages=messages,
+            tools=None,
+            documents=None,
+            add_generation_prompt=not answered,
+            **special_tokens,
         ):
             length += len(piece)
             if length > limit:

@@ -6,11 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jinja2
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 
-from inference.gateway.prompting.templates import compile_template
+from inference.gateway.prompting.templates import TemplateTooLong, compile_template
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+# What an assistant says in the turn that shows how a template ends one, and the most such turns may take.
+_ANSWER = "Mercato answers."
+_LONGEST_TURN = 100_000
+_TEMPLATE_FAULTS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    RecursionError,
+)
 
 # Four code points at most become one in this normal form: a Greek vowel and three marks.
 NFC_SHRINKS = 4
@@ -19,14 +33,34 @@ NFC_SHRINKS = 4
 @dataclass(frozen=True, slots=True)
 class TextCodec:
     """`render` is None where the version has no chat template. A token stands for at most `longest_token`
-    characters; 0 where that cannot be known. `prompt` goes before every text, but not before token ids.
+    characters; 0 where that cannot be known. `prompt` goes before every text, but not before token ids. Ids lie
+    below `vocabulary`, though not every number there need be one.
     """
 
     tokenizer: Tokenizer
     special_tokens: Mapping[str, str]
     render: Callable[..., str] | None
     longest_token: int
+    vocabulary: int
     prompt: str = ""
+
+    def turn_ends(self) -> list[int]:
+        """The tokens that end an assistant's turn: the tokenizer's own end, and what the template puts there."""
+        eos = self.special_tokens.get("eos_token")
+        ends = {self.tokenizer.token_to_id(eos) if eos else None, self._end_in_template()}
+        return sorted(end for end in ends if end is not None)
+
+    def _end_in_template(self) -> int | None:
+        if self.render is None:
+            return None
+        turns = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": _ANSWER}]
+        try:
+            text = self.render(turns, self.special_tokens, _LONGEST_TURN, answered=True)
+        except (*_TEMPLATE_FAULTS, TemplateTooLong):
+            return None  # a template of another kind of chat
+        _, found, rest = text.rpartition(_ANSWER)
+        ids = self.tokenizer.encode(rest.lstrip(), add_special_tokens=False).ids if found else []
+        return ids[0] if ids and ids[0] in self.tokenizer.get_added_tokens_decoder() else None
 
 
 def read_codec(directory: Path) -> TextCodec:
@@ -44,11 +78,18 @@ def read_codec(directory: Path) -> TextCodec:
     tokenizer.no_padding()
     config = _read_json(directory / "tokenizer_config.json")
     special_tokens = _special_tokens(config, _read_json(directory / "special_tokens_map.json"))
-    _add_missing(tokenizer, special_tokens)
+    _add_missing(tokenizer, special_tokens, rows=_read_json(directory / "config.json").get("vocab_size"))
     source = _template_source(directory, config)
     render = compile_template(source) if source else None
     prompt = _prepare_sentences(directory, tokenizer)
-    return TextCodec(tokenizer, special_tokens, render, _longest_token(tokenizer), prompt)
+    return TextCodec(
+        tokenizer=tokenizer,
+        special_tokens=special_tokens,
+        render=render,
+        longest_token=_longest_token(tokenizer),
+        vocabulary=max(tokenizer.get_vocab().values(), default=-1) + 1,
+        prompt=prompt,
+    )
 
 
 def _prepare_sentences(directory: Path, tokenizer: Tokenizer) -> str:
@@ -107,9 +148,18 @@ def _special_tokens(config: Mapping[str, Any], older: Mapping[str, Any]) -> dict
     return found
 
 
-def _add_missing(tokenizer: Tokenizer, special_tokens: Mapping[str, str]) -> None:
+def _add_missing(tokenizer: Tokenizer, special_tokens: Mapping[str, str], *, rows: Any) -> None:
+    """Named tokens that tokenizer.json lacks get the next ids, as in transformers, where the model has such rows."""
     missing = [text for text in special_tokens.values() if tokenizer.token_to_id(text) is None]
-    tokenizer.add_special_tokens([AddedToken(text, special=True) for text in dict.fromkeys(missing)])
+    for text in dict.fromkeys(missing):
+        if type(rows) is not int or _next_id(tokenizer) < rows:
+            tokenizer.add_special_tokens([AddedToken(text, special=True)])
+
+
+def _next_id(tokenizer: Tokenizer) -> int:
+    """The id that the library gives to the next token that is added."""
+    size = tokenizer.get_vocab_size(with_added_tokens=False)
+    return max([size - 1, *tokenizer.get_added_tokens_decoder()]) + 1
 
 
 def _template_source(directory: Path, config: Mapping[str, Any]) -> str | None:

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from inference.gateway.call import Call, Ending, Piece
-from inference.gateway.responses import usage
+from inference.gateway.responses import logprobs, usage
 
 
 class ChatShape:
@@ -25,7 +25,7 @@ class ChatShape:
             "index": 0,
             "message": {"role": "assistant", "content": piece.text, "refusal": None, "annotations": []}
             | _beside(piece),
-            "logprobs": _logprobs(piece) if self._with_logprobs else None,
+            "logprobs": logprobs.of_chat(piece.logprobs) if self._with_logprobs else None,
             "finish_reason": finish_reason(ending),
         }
         return self._body("chat.completion", [choice], usage=usage.of_generation(self._call, ending))
@@ -36,7 +36,8 @@ class ChatShape:
     def piece(self, piece: Piece) -> dict[str, Any]:
         delta = {"content": piece.text} if piece.text or not piece.beside else {}
         return self._chunk(
-            {**delta, **piece.beside}, logprobs=_logprobs(piece) if self._with_logprobs else None
+            {**delta, **piece.beside},
+            logprobs=logprobs.of_chat(piece.logprobs) if self._with_logprobs else None,
         )
 
     def last(self, ending: Ending) -> list[dict[str, Any]]:
@@ -65,15 +66,3 @@ def finish_reason(ending: Ending) -> str:
 def _beside(piece: Piece) -> dict[str, Any]:
     """What a message says beside its content; one that refuses has none."""
     return {**piece.beside, **({"content": None} if "refusal" in piece.beside and not piece.text else {})}
-
-
-def _logprobs(piece: Piece) -> dict[str, Any]:
-    content = [
-        _token(entry) | {"top_logprobs": [_token(other) for other in entry["top"]]}
-        for entry in piece.logprobs
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _token(entry: dict[str, Any]) -> dict[str, Any]:
-    return {"token": entry["token"], "logprob": entry["logprob"], "bytes": list(entry["bytes"])}

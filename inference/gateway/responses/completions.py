@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from inference.gateway.call import Call, Ending, Piece
-from inference.gateway.responses import usage
+from inference.gateway.responses import logprobs, usage
 from inference.gateway.responses.chat import finish_reason
 
 
@@ -47,15 +47,7 @@ class CompletionShape:
         return {**self._head, "choices": [choice], **({"usage": None} if self._with_usage else {})}
 
     def _logprobs(self, piece: Piece) -> dict[str, Any]:
-        offsets = []
-        for entry in piece.logprobs:
-            offsets.append(self._offset)
-            self._offset += len(entry["token"])
-        return {
-            "tokens": [entry["token"] for entry in piece.logprobs],
-            "token_logprobs": [entry["logprob"] for entry in piece.logprobs],
-            "top_logprobs": [
-                {other["token"]: other["logprob"] for other in entry["top"]} for entry in piece.logprobs
-            ],
-            "text_offset": offsets,
-        }
+        found, self._offset = logprobs.of_completion(
+            piece.logprobs, start=self._offset, echoed=len(self._echo)
+        )
+        return found

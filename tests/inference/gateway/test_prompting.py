@@ -142,6 +142,61 @@ async def test_a_published_embedding_model_is_tokenised_uncut(prompting: Prompte
     assert len(ours[1]) == 602
 
 
+LLAMA2 = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + ' ' + eos_token }}{% endif %}{% endfor %}"
+)
+NO_ANSWERS = (
+    "{% for m in messages %}{% if m.role != 'user' %}{{ raise_exception('no') }}{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("make", [byte_level, metaspace])
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        (hub.CHATML, {"</s>", "<|im_end|>"}),
+        (LLAMA2, {"</s>"}),
+        ("{% for m in messages %}{{ m.content }}\n{% endfor %}", {"</s>"}),
+        (NO_ANSWERS, {"</s>"}),
+        (None, {"</s>"}),
+    ],
+    ids=["chatml", "llama 2", "none", "refusing", "no template"],
+)
+async def test_a_chat_ends_where_its_template_ends_a_turn(
+    prompting: Prompter, tmp_path: Path, make: Any, template: str | None, ends: set[str]
+) -> None:
+    directory = make(tmp_path, template=template)
+    facts = await prompting.facts(directory)
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    assert {tokenizer.id_to_token(token) for token in facts.turn_ends} == ends
+
+
+async def test_ids_reach_to_the_largest_whatever_the_number_of_tokens(
+    prompting: Prompter, tmp_path: Path
+) -> None:
+    directory = byte_level(tmp_path, template=None)
+    spec = json.loads((directory / "tokenizer.json").read_text())
+    spec["added_tokens"].append({**spec["added_tokens"][0], "id": 1000, "content": "<far>"})
+    spec["model"]["vocab"]["<far>"] = 1000
+    (directory / "tokenizer.json").write_text(json.dumps(spec))
+    assert (await prompting.encode(directory, ["<far>"]))[0][-1] == 1000
+    assert (await prompting.facts(directory)).vocabulary == 1001
+
+
+@pytest.mark.parametrize("spare", [0, 1])
+async def test_a_named_token_that_is_missing_is_added_where_the_model_has_a_row(
+    prompting: Prompter, tmp_path: Path, spare: int
+) -> None:
+    directory = byte_level(tmp_path, template=None, more={"mask_token": "<mask>"})
+    size = Tokenizer.from_file(str(directory / "tokenizer.json")).get_vocab_size()
+    (directory / "config.json").write_text(json.dumps({"vocab_size": size + spare}))
+    (ids,) = await prompting.encode(directory, ["<mask>"])
+    assert ((await prompting.facts(directory)).vocabulary, max(ids) == size) == (size + spare, bool(spare))
+    if spare:
+        assert ids == reference(directory)("<mask>")["input_ids"]
+
+
 async def test_a_template_in_the_tokenizers_config_is_used(prompting: Prompter, tmp_path: Path) -> None:
     directory = byte_level(tmp_path, template=None, more={"chat_template": hub.CHATML})
     messages = CONVERSATIONS[0]
