@@ -1,16 +1,15 @@
-"""Operators' view of the shop. They read everything and withdraw listings; terms and releases never change."""
+"""Operators' view of the shop. They read everything and take listings down; terms and releases never change."""
 
 import json
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin, TabularInline
 
 from marketplace import publishing
-from marketplace.errors import NotPublishable
 from marketplace.models import (
     Listing,
     Plan,
@@ -23,7 +22,7 @@ from marketplace.models import (
     VersionFile,
 )
 from portal.accounts.models import User
-from portal.kit.admin import ReadOnly
+from portal.kit.admin import ReadOnly, ask_reason, read_reason
 from portal.kit.money import Money
 
 
@@ -42,34 +41,36 @@ class PlanInline(ReadOnly, TabularInline):  # type: ignore[misc]
 @admin.register(Listing)
 class ListingAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["path", "name", "task", "standing", "current_version", "published_at"]
-    list_filter = ["task", "published_at", "withdrawn_at"]
+    list_filter = ["task", "published_at", "withdrawn_at", "taken_down_at"]
     search_fields = ["slug", "name", "organisation__slug"]
-    list_select_related = ["organisation", "current_version"]
+    list_select_related = ["organisation", "current_version", "taken_down_by"]
     ordering = ["-id"]
     inlines = [VersionInline, PlanInline]
-    actions = ["withdraw", "bring_back"]
+    actions = ["take_down", "restore"]
 
     @admin.display(description="standing")
     def standing(self, listing: Listing) -> str:
-        if listing.withdrawn_at is not None:
-            return f"withdrawn: {listing.withdrawn_reason}"
-        return "live" if listing.published_at is not None else "draft"
+        reasons = {
+            Listing.State.TAKEN_DOWN: f": {listing.taken_down_reason} ({listing.taken_down_by})",
+            Listing.State.WITHDRAWN: f": {listing.withdrawn_reason}",
+        }
+        return Listing.State(listing.state).label + reasons.get(Listing.State(listing.state), "")
 
-    @admin.action(description="Withdraw: stop all calls and hide it", permissions=["takedown"])
-    def withdraw(self, request: HttpRequest, listings: QuerySet[Listing]) -> None:
+    @admin.action(description="Take down: stop all calls and hide it", permissions=["takedown"])
+    def take_down(self, request: HttpRequest, listings: QuerySet[Listing]) -> HttpResponse | None:
+        reason = read_reason(request)
+        if reason is None:
+            return ask_reason(self, request, listings, action="take_down", title="Take these listings down?")
         for listing in listings:
-            publishing.withdraw(listing, by=_operator(request), reason="Withdrawn by the operator.")
-        messages.success(request, f"{len(listings)} withdrawn.")
+            publishing.take_down(listing, by=_operator(request), reason=reason)
+        messages.success(request, f"{len(listings)} taken down.")
+        return None
 
-    @admin.action(description="Bring back what was withdrawn", permissions=["takedown"])
-    def bring_back(self, request: HttpRequest, listings: QuerySet[Listing]) -> None:
-        for listing in listings.exclude(withdrawn_at=None):
-            try:
-                publishing.publish(listing, by=_operator(request))
-            except NotPublishable as refusal:
-                messages.error(request, str(refusal))
-            else:
-                messages.success(request, f"{listing.path} is live again.")
+    @admin.action(description="Restore what was taken down", permissions=["takedown"])
+    def restore(self, request: HttpRequest, listings: QuerySet[Listing]) -> None:
+        for listing in listings.exclude(taken_down_at=None):
+            publishing.restore(listing, by=_operator(request))
+            messages.success(request, f"{listing.path} is {listing.state} again.")
 
     def has_takedown_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("marketplace.change_listing")

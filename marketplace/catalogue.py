@@ -10,6 +10,7 @@ from django.contrib.postgres.search import SearchQuery, SearchRank, SearchVector
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 from django.db.models.expressions import OrderBy, RawSQL
 
+from marketplace import entitlement
 from marketplace.models import Listing, Plan, Version
 from portal.accounts.models import Organisation
 from portal.kit.errors import NotFound
@@ -65,7 +66,9 @@ class Filters:
 def live() -> QuerySet[Listing]:
     """What everyone sees, with owner and current version loaded and the card left behind."""
     return (
-        Listing.objects.filter(published_at__isnull=False, withdrawn_at=None)
+        Listing.objects.filter(
+            published_at__isnull=False, withdrawn_at=None, taken_down_at=None, organisation__suspended_at=None
+        )
         .select_related("organisation", "current_version")
         .defer("card", "card_html", *(f"current_version__{name}" for name in _HEAVY))
     )
@@ -188,17 +191,21 @@ def _headed(query: SearchQuery) -> set[UUID]:
 
 
 def find(owner: str, slug: str, *, viewer: UUID | None = None) -> Listing:
-    """The listing that the organisation `viewer` (None: anyone) may see. Raises `NotFound`.
+    """The listing that the organisation `viewer` (None: anyone) may see. Raises `NotFound`, and `ListingTakenDown` to
+    others than its provider.
 
-    Drafts are their owner's alone; a withdrawn listing is also its subscribers' to see.
+    Drafts are their owner's alone; a withdrawn listing is also its subscribers' to see. What the operator has
+    stopped is everybody's, to read why.
     """
     listing = (
         Listing.objects.select_related("organisation", "current_version")
         .filter(organisation__slug=owner, slug=slug)
         .first()
     )
-    if listing is None or not (listing.is_live or _is_party(listing, viewer)):
+    if listing is None or not (listing.is_public or _is_party(listing, viewer)):
         raise NotFound(what="listing")
+    if listing.taken_down_at is not None and listing.organisation_id != viewer:
+        entitlement.refuse_closed(listing)
     return listing
 
 

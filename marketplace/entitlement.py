@@ -4,20 +4,20 @@ from uuid import UUID
 
 from django.db.models import Q
 
-from marketplace.errors import ListingWithdrawn, NotSubscribed, OrganisationSuspended, VersionNotReady
+from marketplace.errors import ListingTakenDown, ListingWithdrawn, NotSubscribed, VersionNotReady
 from marketplace.models import Listing, Subscription, Version
+from portal.accounts import suspension
 from portal.accounts.models import Organisation
 
 
 def find(organisation_id: UUID, listing: Listing) -> Subscription:
     """The live subscription, with its plan version and organisation loaded.
 
-    Raises `OrganisationSuspended` (the caller's or the provider's), `ListingWithdrawn`, `NotSubscribed`
-    or `VersionNotReady`.
+    Raises what `refuse_closed` does, `OrganisationSuspended` for the caller's own too, `NotSubscribed` or
+    `VersionNotReady`.
     """
-    _refuse_suspended(organisation_id, listing)
-    if listing.withdrawn_at is not None:
-        raise ListingWithdrawn(listing=listing.path, reason=listing.withdrawn_reason)
+    suspension.refuse(Organisation.objects.get(pk=organisation_id))
+    refuse_closed(listing)
     subscription = (
         Subscription.objects.select_related("plan_version__plan", "organisation")
         .filter(organisation_id=organisation_id, listing=listing, ended_at=None)
@@ -39,8 +39,13 @@ def find_version(listing: Listing, *, number: int | None = None) -> Version:
     return version
 
 
-def _refuse_suspended(organisation_id: UUID, listing: Listing) -> None:
-    parties = (organisation_id, listing.organisation_id)
-    suspended = Organisation.objects.filter(pk__in=parties).exclude(suspended_at=None).first()
-    if suspended is not None:
-        raise OrganisationSuspended(organisation=suspended.slug)
+def refuse_closed(listing: Listing) -> None:
+    """Raises `ListingTakenDown`, `OrganisationSuspended` (the provider's) or `ListingWithdrawn`: nobody calls it."""
+    if listing.taken_down_at is not None:
+        raise ListingTakenDown(
+            listing=listing.path, since=f"{listing.taken_down_at:%Y-%m-%d}", reason=listing.taken_down_reason,
+            contact=suspension.contact(),
+        )  # fmt: skip
+    suspension.refuse(Organisation.objects.get(pk=listing.organisation_id))
+    if listing.withdrawn_at is not None:
+        raise ListingWithdrawn(listing=listing.path, reason=listing.withdrawn_reason)

@@ -2,12 +2,14 @@
 
 from django.utils.translation import gettext_noop
 
-from portal.kit.errors import Conflict, Invalid, NotAllowed, NotFound, PortalError
+from portal.kit.errors import Conflict, Invalid, NotFound, PortalError
 
 
 class ListingSlugTaken(Conflict):
     code = "slug_taken"
-    message = gettext_noop("{owner} has a listing {slug} already. Choose another slug.")
+    message = gettext_noop(
+        "{owner} has a listing {slug} already, or one that looks like it. Choose another slug."
+    )
 
 
 class NotPublishable(Conflict):
@@ -21,6 +23,16 @@ class ListingWithdrawn(PortalError):
     message = gettext_noop("{listing} was withdrawn by its provider. {reason}")
 
 
+class ListingTakenDown(PortalError):
+    """By the operator. `contact` is a sentence: whom to ask."""
+
+    status = 410
+    code = "listing_taken_down"
+    message = gettext_noop(
+        "The operator of this marketplace took {listing} down on {since}: {reason} {contact}"
+    )
+
+
 class NotSubscribed(PortalError):
     status = 403
     code = "not_subscribed"
@@ -32,13 +44,6 @@ class NotSubscribed(PortalError):
 class VersionNotReady(Conflict):
     code = "version_not_ready"
     message = gettext_noop("{listing} has no version {version} that is ready to be called.")
-
-
-class OrganisationSuspended(NotAllowed):
-    code = "organisation_suspended"
-    message = gettext_noop(
-        "The organisation {organisation} is suspended. Ask the operator of this marketplace."
-    )
 
 
 class VersionExists(Conflict):

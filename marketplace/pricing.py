@@ -13,7 +13,7 @@ from marketplace.errors import PlanInvalid, PlanSlugTaken
 from marketplace.models import Listing, Meter, Plan, PlanVersion, PriceComponent, Task
 from portal.accounts import membership
 from portal.accounts.models import User
-from portal.kit import clock, epochs, money
+from portal.kit import clock, epochs, money, names
 
 # Far above any price or volume, and low enough that cumulative charges stay within 64 bits.
 MOST = 10**15
@@ -78,6 +78,7 @@ def create_plan(
 ) -> Plan:
     """A new plan with its first version, on the `Terms` in `fields`. Raises `PlanInvalid` or `PlanSlugTaken`."""
     membership.require(by, listing.organisation, "publish")
+    names.check(name, what="The name")
     terms = Terms(**fields)
     check(terms, kind=kind, task=listing.task)
     try:

@@ -10,7 +10,7 @@ from django.db import connection, transaction
 # Of the newest, and as many of the most called.
 MOST = 50_000
 
-_LIVE = "published_at IS NOT NULL AND withdrawn_at IS NULL"
+_LIVE = "published_at IS NOT NULL AND withdrawn_at IS NULL AND taken_down_at IS NULL"
 _WANTED = f"""
     CREATE TEMP TABLE wanted AS
     (SELECT id FROM marketplace_listing WHERE {_LIVE} ORDER BY published_at DESC, id DESC LIMIT %(most)s)

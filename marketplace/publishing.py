@@ -1,7 +1,8 @@
 """From a provider's files to something others can call: listings, versions, what is current."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
-from marketplace import cards, figures, validation, weights
+from marketplace import cards, entitlement, figures, validation, weights
 from marketplace.errors import (
     ListingSlugTaken,
     NotPublishable,
@@ -22,8 +23,9 @@ from marketplace.models import Listing, Version, VersionFile
 from marketplace.validation import Finding, LocalFile, Report
 from portal.accounts import membership
 from portal.accounts.models import Organisation, User
-from portal.kit import clock, epochs, queue
-from portal.kit.errors import Invalid
+from portal.kit import clock, epochs, names, queue, slugs
+from portal.kit.errors import Invalid, NotAllowed
+from portal.kit.slugs import SlugReserved
 
 Files = Mapping[str, tuple[str, int]]
 EDITABLE = frozenset({"name", "summary", "card", "licence", "languages", "tags"})
@@ -67,6 +69,11 @@ def _editable(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_fields(listing: Listing) -> None:
+    names.check(listing.name, what="The name")
+    if listing.summary:
+        names.check(listing.summary, what="The summary")
+    if not slugs.skeleton(listing.slug):
+        raise SlugReserved(slug=listing.slug)
     cards.check(listing.card)
     try:
         listing.clean_fields()
@@ -199,12 +206,19 @@ def make_current(version: Version, *, by: User) -> None:
 def publish(listing: Listing, *, by: User) -> None:
     """Show it in the catalogue and let others subscribe; a withdrawn listing comes back.
 
-    Operators may bring back anyone's listing. Raises `NotPublishable`.
+    Raises `ListingTakenDown` for one that only operators bring back, and `NotPublishable`.
     """
-    _require_publisher(by, listing)
-    listing.refresh_from_db(fields=["current_version", "published_at", "withdrawn_by"])
-    if listing.withdrawn_by is not None and listing.withdrawn_by.is_staff and not by.is_staff:
-        raise NotPublishable(listing=listing.path, reason="the operator has withdrawn it. Ask them first.")
+    membership.require(by, listing.organisation, "publish")
+    with _changing(listing, "published_at", "withdrawn_at", "withdrawn_by", "withdrawn_reason") as locked:
+        if locked.taken_down_at is not None:
+            entitlement.refuse_closed(locked)
+        _refuse_incomplete(locked)
+        locked.published_at = locked.published_at or clock.now()
+        locked.withdrawn_at, locked.withdrawn_by, locked.withdrawn_reason = None, None, ""
+    figures.refresh(listing.pk)
+
+
+def _refuse_incomplete(listing: Listing) -> None:
     if listing.current_version_id is None:
         raise NotPublishable(
             listing=listing.path, reason="it has no version that is ready. Upload one first."
@@ -213,21 +227,43 @@ def publish(listing: Listing, *, by: User) -> None:
         raise NotPublishable(
             listing=listing.path, reason="it has no plan. Price it first; free is a price too."
         )
-    listing.published_at = listing.published_at or clock.now()
-    listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = None, None, ""
-    listing.save(update_fields=["published_at", "withdrawn_at", "withdrawn_by", "withdrawn_reason"])
-    figures.refresh(listing.pk)
-    epochs.bump("listing", listing.pk)
 
 
 def withdraw(listing: Listing, *, by: User, reason: str) -> None:
-    """Stop all calls and hide it; subscribers read the reason. Operators may withdraw anyone's listing."""
-    _require_publisher(by, listing)
-    listing.withdrawn_at, listing.withdrawn_by, listing.withdrawn_reason = clock.now(), by, reason[:240]
-    listing.save(update_fields=["withdrawn_at", "withdrawn_by", "withdrawn_reason"])
-    epochs.bump("listing", listing.pk)
+    """Stop all calls and hide it; subscribers read the reason."""
+    membership.require(by, listing.organisation, "publish")
+    with _changing(listing, "withdrawn_at", "withdrawn_by", "withdrawn_reason") as locked:
+        locked.withdrawn_at, locked.withdrawn_by, locked.withdrawn_reason = clock.now(), by, reason[:240]
 
 
-def _require_publisher(by: User, listing: Listing) -> None:
-    if not by.is_staff:
-        membership.require(by, listing.organisation, "publish")
+def take_down(listing: Listing, *, by: User, reason: str) -> None:
+    """Stop all calls and leave no more than the reason on its page: an operator's act, which only operators undo."""
+    _require_operator(by)
+    with _changing(listing, "taken_down_at", "taken_down_by", "taken_down_reason") as locked:
+        locked.taken_down_at, locked.taken_down_by, locked.taken_down_reason = clock.now(), by, reason[:240]
+
+
+def restore(listing: Listing, *, by: User) -> None:
+    """Undo a takedown. What the provider has withdrawn or not yet published stays so."""
+    _require_operator(by)
+    with _changing(listing, "taken_down_at", "taken_down_by", "taken_down_reason") as locked:
+        locked.taken_down_at, locked.taken_down_by, locked.taken_down_reason = None, None, ""
+
+
+@contextmanager
+def _changing(listing: Listing, *names: str) -> Iterator[Listing]:
+    """The listing's row, locked, saved and copied to `listing` in the end, so that no change overtakes another."""
+    with transaction.atomic():
+        locked = (
+            Listing.objects.select_for_update(of=("self",)).select_related("organisation").get(pk=listing.pk)
+        )
+        yield locked
+        locked.save(update_fields=list(names))
+        epochs.bump("listing", listing.pk)
+    for name in ("current_version_id", *names):
+        setattr(listing, name, getattr(locked, name))
+
+
+def _require_operator(by: User) -> None:
+    if not by.is_staff or not by.has_perm("marketplace.change_listing"):
+        raise NotAllowed(role="user", action="take listings down")

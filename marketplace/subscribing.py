@@ -2,9 +2,9 @@
 
 from django.db import IntegrityError, transaction
 
+from marketplace import entitlement
 from marketplace.errors import (
     AlreadySubscribed,
-    ListingWithdrawn,
     PlanArchived,
     PlanInvalid,
     SubscriptionEnded,
@@ -26,7 +26,7 @@ def subscribe(
 
     A subscription on that version that ended in the running billing month is resumed, with its usage.
     A provider may subscribe to its own listing before it is published. Raises `AlreadySubscribed`,
-    `PlanArchived`, `ListingWithdrawn` or `NotFound`.
+    `PlanArchived`, `NotFound`, or what `entitlement.refuse_closed` does.
     """
     membership.require(by, organisation, "buy")
     _refuse_closed(plan, buyer=organisation)
@@ -98,8 +98,7 @@ def dismiss_visitors(listing: Listing, *, by: User) -> None:
 
 def _refuse_closed(plan: Plan, *, buyer: Organisation) -> None:
     listing = plan.listing
-    if listing.withdrawn_at is not None:
-        raise ListingWithdrawn(listing=listing.path, reason=listing.withdrawn_reason)
+    entitlement.refuse_closed(listing)
     if listing.published_at is None and listing.organisation_id != buyer.pk:
         raise NotFound(what="plan")
     if plan.archived_at is not None:

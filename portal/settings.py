@@ -152,6 +152,9 @@ EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = MAIL.user, MAIL.password
 EMAIL_USE_TLS, EMAIL_USE_SSL, EMAIL_TIMEOUT = MAIL.security == "tls", MAIL.security == "ssl", 15
 DEFAULT_FROM_EMAIL = site.sender()
 
+# Whom people ask that the operator has stopped: an address or a page.
+OPERATOR_CONTACT = os.environ.get("OPERATOR_CONTACT", "").strip()
+
 # The web
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", default=SECURE)
@@ -209,6 +212,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "ENUM_NAME_OVERRIDES": {
         "OrganisationKind": "portal.accounts.models.Organisation.Kind",
+        "ListingState": "marketplace.models.Listing.State",
+        "VersionState": "marketplace.models.Version.State",
         "PlanKind": "marketplace.models.Plan.Kind",
         "VersionKind": "marketplace.models.Version.Kind",
     },

@@ -6,9 +6,9 @@ INSERT INTO accounts_organisation (id, slug, name, kind, created_at, requests_pe
 CREATE TABLE scale.key AS
     SELECT consumer.n AS consumer, number, scale.id({born} + number, 'key' || number || 'of' || consumer.n) AS id
     FROM scale.consumer, generate_series(0, 4) number WHERE consumer.n = 0 OR number = 0;
-INSERT INTO accounts_apikey (id, organisation_id, created_by_id, name, secret_hash, last_four, scopes, created_at,
+INSERT INTO accounts_apikey (id, organisation_id, created_by_id, holder_id, name, secret_hash, last_four, scopes, created_at,
         budget_currency, requests_per_minute, tokens_per_minute, concurrent_requests)
-    SELECT key.id, consumer.id, scale.id({born}, 'user'), 'app ' || number, ''::bytea, '0000', ARRAY['inference'],
+    SELECT key.id, consumer.id, scale.id({born}, 'user'), scale.id({born}, 'user'), 'app ' || number, ''::bytea, '0000', ARRAY['inference'],
         to_timestamp({born} / 1000.0), 'USD', 0, 0, 0
     FROM scale.key JOIN scale.consumer ON consumer.n = key.consumer;
 

@@ -38,7 +38,7 @@ def gather(keepsake: Keepsake) -> Cast:
     consumer = _find_or_make("consumer", "Consumer", keepsake=keepsake)
     operator = _find_or_make("operator", "Operator", keepsake=keepsake, is_operator=True)
     company = Organisation.objects.filter(slug=COMPANY).first() or membership.open_organisation(
-        provider, slug=COMPANY, name="Mercato Labs", kind=Organisation.Kind.COMPANY
+        provider, slug=COMPANY, name="Mercato Labs", kind=Organisation.Kind.COMPANY, is_ours=True
     )
     buyer = Organisation.objects.get(personal_of=consumer)
     return Cast(provider=provider, consumer=consumer, operator=operator, company=company, buyer=buyer)

@@ -9,9 +9,9 @@ from portal.kit.errors import PortalError
 
 _TYPES = {401: "invalid_request_error", 429: "rate_limit_exceeded"}
 # Codes that our own activities raise, and the words that clients of OpenAI look for instead.
-_CODES = {"listing_withdrawn": "model_not_found", "version_not_ready": "model_not_found"}
+_CODES = dict.fromkeys(("listing_withdrawn", "listing_taken_down", "version_not_ready"), "model_not_found")
 # Statuses that stock clients would misread: they retry 409, and know no 410.
-_STATUSES = {"listing_withdrawn": 404, "version_not_ready": 404, "budget_currency_mismatch": 400}
+_STATUSES = dict.fromkeys(_CODES, 404) | {"budget_currency_mismatch": 400}
 
 _ABOUT_THE_MODEL = {"model_not_found", "not_subscribed", "unsupported_model"}
 

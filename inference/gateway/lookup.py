@@ -85,7 +85,7 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
             digest=digest, key_id=None, organisation_id=granted.organisation_id, listing_id=granted.listing_id,
             user_id=granted.user_id, expires_at=time.time() + _PASS_SECONDS,
         )  # fmt: skip
-    key = api_keys.find(text)
+    key = api_keys.find(text, to="use")
     if key is None:
         return None
     if Scope.INFERENCE not in key.scopes:
@@ -145,9 +145,11 @@ def _require_member(caller: Caller, path: str) -> None:
 def find_loss(caller: Caller, facts: CallFacts) -> str | None:
     """What has been taken from a call that was admitted with these facts, in a sentence; None if nothing has."""
     if facts.key_id is not None:
-        key = ApiKey.objects.filter(pk=facts.key_id).first()
+        key = ApiKey.objects.select_related("organisation").filter(pk=facts.key_id).first()
         if key is None or not key.is_live:
             return "Its API key was revoked."
+        if dormancy := api_keys.find_dormancy(key):
+            return str(dormancy)
     listing = Listing.objects.select_related("organisation").get(pk=facts.listing_id)
     try:
         _require_member(caller, listing.path)

@@ -51,6 +51,7 @@ def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscripti
     found = (
         Subscription.objects.filter(
             organisation_id=caller.organisation_id, ended_at=None, listing__withdrawn_at=None,
+            listing__taken_down_at=None, listing__organisation__suspended_at=None,
             listing__published_at__isnull=False, listing__current_version__state=Version.State.READY,
         )
         .select_related("listing__organisation", "listing__current_version", "plan_version__plan")

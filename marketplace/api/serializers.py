@@ -47,7 +47,10 @@ class ListingBriefSerializer(serializers.ModelSerializer[Listing]):
 
     owner = serializers.SlugField(source="organisation.slug", read_only=True)
     path = serializers.CharField(read_only=True, help_text="`owner/slug`, the name in API calls.")
-    state = serializers.SerializerMethodField()
+    state = serializers.ChoiceField(
+        choices=Listing.State.choices, read_only=True,
+        help_text="suspended: its organisation is; taken_down: by the operator.",
+    )  # fmt: skip
     version = serializers.IntegerField(source="current_version.number", read_only=True, default=None)
     parameter_count = serializers.IntegerField(
         source="current_version.parameter_count", read_only=True, default=None
@@ -61,23 +64,19 @@ class ListingBriefSerializer(serializers.ModelSerializer[Listing]):
         ]  # fmt: skip
         read_only_fields = ["id", "playground_without_sign_in", "created_at", "published_at"]
 
-    def get_state(self, listing: Listing) -> str:
-        """draft, live or withdrawn."""
-        if listing.withdrawn_at is not None:
-            return "withdrawn"
-        return "live" if listing.published_at is not None else "draft"
-
 
 class ListingSerializer(ListingBriefSerializer):
-    """A listing with its card."""
+    """A listing with its card, and when and why it was stopped: by its provider, or by the operator, who may have
+    stopped its organisation.
+    """
+
+    suspended_at = serializers.DateTimeField(source="organisation.suspended_at", read_only=True)
+    suspended_reason = serializers.CharField(source="organisation.suspended_reason", read_only=True)
 
     class Meta(ListingBriefSerializer.Meta):
-        fields = [*ListingBriefSerializer.Meta.fields, "card", "withdrawn_at", "withdrawn_reason"]
-        read_only_fields = [
-            *ListingBriefSerializer.Meta.read_only_fields,
-            "withdrawn_at",
-            "withdrawn_reason",
-        ]
+        _ended = ["withdrawn_at", "withdrawn_reason", "taken_down_at", "taken_down_reason"]
+        fields = [*ListingBriefSerializer.Meta.fields, "card", *_ended, "suspended_at", "suspended_reason"]
+        read_only_fields = [*ListingBriefSerializer.Meta.read_only_fields, *_ended]
         extra_kwargs = {"card": {"max_length": MAX_CHARACTERS}}
 
 
@@ -256,12 +255,16 @@ class NewPlanSerializer(serializers.ModelSerializer[Plan]):
 
 class SubscriptionSerializer(serializers.ModelSerializer[Subscription]):
     listing = serializers.CharField(source="listing.path", read_only=True)
+    listing_state = serializers.ChoiceField(
+        choices=Listing.State.choices, source="listing.state", read_only=True,
+        help_text="Of a listing that is not live no call is taken.",
+    )  # fmt: skip
     plan = serializers.SlugField(source="plan_version.plan.slug", read_only=True)
     terms = TermsSerializer(source="plan_version", read_only=True)
 
     class Meta:
         model = Subscription
-        fields = ["id", "listing", "plan", "terms", "spend_cap", "started_at", "ended_at"]
+        fields = ["id", "listing", "listing_state", "plan", "terms", "spend_cap", "started_at", "ended_at"]
         read_only_fields = fields
 
 

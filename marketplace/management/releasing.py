@@ -99,7 +99,7 @@ def _find_party(path: str, email: str | None) -> tuple[Organisation, User]:
     owner = Organisation.objects.filter(slug=path.partition("/")[0]).first()
     if owner is None or path.count("/") != 1:
         raise CommandError(f"--listing must be OWNER/SLUG of an organisation that exists, not {path!r}.")
-    members = User.objects.filter(memberships__organisation=owner)
+    members = User.objects.filter(memberships__organisation=owner, is_active=True)
     chosen = members.filter(email__iexact=email) if email else members.filter(memberships__role=Role.OWNER)
     by = chosen.order_by("date_joined").first()
     if by is None:

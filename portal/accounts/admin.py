@@ -1,15 +1,16 @@
 """Operators' view of identities."""
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html
+from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 
-from portal.accounts import api_keys
+from portal.accounts import api_keys, membership, suspension
 from portal.accounts.models import ApiKey, Membership, Organisation, User
 from portal.kit import epochs
-from portal.kit.admin import ReadOnly
+from portal.kit.admin import ReadOnly, ask_reason, read_reason
 
 
 class MembershipInline(TabularInline):  # type: ignore[misc]
@@ -27,6 +28,11 @@ class UserAdmin(ModelAdmin):  # type: ignore[misc]
     fields = ["email", "name", "is_active", "is_staff", "is_superuser", "groups", "last_login", "date_joined"]
     readonly_fields = ["last_login", "date_joined"]
 
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if "is_active" in form.changed_data:
+            membership.set_active(obj, active=obj.is_active)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         # Sign-up makes the personal organisation, without which a person can do nothing.
         return False
@@ -36,18 +42,42 @@ class UserAdmin(ModelAdmin):  # type: ignore[misc]
 class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ["slug", "name", "kind", "created_at", "standing"]
     list_filter = ["kind", "suspended_at"]
+    actions = ["suspend", "lift"]
     search_fields = ["slug", "name"]
     ordering = ["-created_at"]
-    readonly_fields = ["created_at", "personal_of"]
+    readonly_fields = ["created_at", "personal_of", "suspended_at", "suspended_by", "suspended_reason"]
     fields = [
-        "slug", "name", "kind", "suspended_at", "requests_per_minute", "tokens_per_minute", "concurrent_requests",
+        "slug", "name", "kind", "suspended_at", "suspended_by", "suspended_reason", "requests_per_minute", "tokens_per_minute", "concurrent_requests",
         "personal_of", "created_at",
     ]  # fmt: skip
     inlines = [MembershipInline]
 
     @admin.display(description="standing")
     def standing(self, organisation: Organisation) -> str:
-        return format_html("suspended {}", organisation.suspended_at) if organisation.suspended_at else "good"
+        if organisation.suspended_at is None:
+            return "good"
+        return f"suspended {organisation.suspended_at:%Y-%m-%d}: {organisation.suspended_reason}"
+
+    @admin.action(description="Suspend: stop all its calls and changes", permissions=["change"])
+    def suspend(self, request: HttpRequest, organisations: QuerySet[Organisation]) -> HttpResponse | None:
+        assert isinstance(request.user, User)
+        reason = read_reason(request)
+        if reason is None:
+            return ask_reason(
+                self, request, organisations, action="suspend", title="Suspend these organisations?"
+            )
+        for organisation in organisations:
+            suspension.suspend(organisation, by=request.user, reason=reason)
+        messages.success(request, f"{len(organisations)} suspended.")
+        return None
+
+    @admin.action(description="Lift the suspension", permissions=["change"])
+    def lift(self, request: HttpRequest, organisations: QuerySet[Organisation]) -> None:
+        assert isinstance(request.user, User)
+        suspended = list(organisations.exclude(suspended_at=None))
+        for organisation in suspended:
+            suspension.lift(organisation, by=request.user)
+        messages.success(request, f"{len(suspended)} may act again.")
 
     def save_model(self, request: HttpRequest, obj: Organisation, form: object, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -56,7 +86,10 @@ class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "organisation", "scopes", "last_four", "created_at", "expires_at", "revoked_at"]
+    list_display = [
+        "name", "organisation", "holder", "scopes", "last_four", "created_at", "expires_at", "revoked_at",
+    ]  # fmt: skip
+    list_select_related = ["organisation", "holder"]
     search_fields = ["name", "organisation__slug", "last_four"]
     ordering = ["-created_at"]
 

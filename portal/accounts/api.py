@@ -12,27 +12,56 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from portal.accounts import api_keys, key_limits, membership
+from portal.accounts import api_keys, key_handover, key_limits, membership
 from portal.accounts.auth import acting_organisation
 from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, MOST_BUDGET, RATES, KeyLimits
+from portal.accounts.membership import KeyFate
 from portal.accounts.models import ApiKey, Membership, Organisation, Role, Scope, User
 from portal.kit.errors import NotFound
 
 
 class OrganisationSerializer(serializers.ModelSerializer[Organisation]):
+    """One that the operator has suspended can be read, and takes no change."""
+
     class Meta:
         model = Organisation
-        fields = ["id", "slug", "name", "kind", "created_at"]
-        read_only_fields = ["id", "created_at"]
+        fields = ["id", "slug", "name", "kind", "created_at", "suspended_at", "suspended_reason"]
+        read_only_fields = ["id", "created_at", "suspended_at", "suspended_reason"]
+        # Whether it is taken, the activity says: with what looks like it, and by the database's word.
+        extra_kwargs: dict[str, Any] = {"slug": {"validators": []}}
 
 
 class MemberSerializer(serializers.ModelSerializer[Membership]):
     email = serializers.EmailField(source="user.email")
+    is_active = serializers.BooleanField(
+        source="user.is_active", read_only=True, help_text="false: the operator has deactivated the account."
+    )
+    keys = serializers.SerializerMethodField()
 
     class Meta:
         model = Membership
-        fields = ["id", "email", "role", "created_at"]
+        fields = ["id", "email", "role", "is_active", "keys", "created_at"]
         read_only_fields = ["id", "created_at"]
+
+    def get_keys(self, member: Membership) -> int:
+        """How many of the organisation's working keys they hold."""
+        return key_handover.held(member.organisation_id, member.user_id).count()
+
+
+class KeyFateSerializer(serializers.Serializer[Any]):
+    keys = serializers.CharField(
+        required=False, default="",
+        help_text="What becomes of the keys that the member holds: `revoke`, or the id of the membership that takes "
+        "them over. Keys that manage are revoked in either case.",
+    )  # fmt: skip
+
+    def validate_keys(self, text: str) -> KeyFate:
+        if text in ("", "revoke"):
+            return "revoke" if text else None
+        try:
+            return UUID(text)
+        except ValueError:
+            raise serializers.ValidationError("Give `revoke` or the id of a membership.") from None
 
 
 class RoleSerializer(serializers.Serializer[Any]):
@@ -55,15 +84,27 @@ class KeyLimitsSerializer(serializers.ModelSerializer[ApiKey]):
 
 class ApiKeySerializer(serializers.ModelSerializer[ApiKey]):
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), allow_empty=False)
+    holder = serializers.EmailField(source="holder.email", read_only=True)
+    state = serializers.SerializerMethodField()
+    refusal = serializers.SerializerMethodField()
 
     class Meta:
         model = ApiKey
         fields = [
-            "id", "name", "scopes", "last_four", "created_at", "expires_at", "revoked_at",
+            "id", "name", "scopes", "last_four", "holder", "state", "refusal", "created_at", "expires_at", "revoked_at",
             *KeyLimitsSerializer.Meta.fields,
         ]  # fmt: skip
         read_only_fields = ["id", "last_four", "created_at", "revoked_at"]
         extra_kwargs = KeyLimitsSerializer.Meta.extra_kwargs
+
+    def get_state(self, key: ApiKey) -> str:
+        """active, dormant (see `refusal`), expired or revoked."""
+        return api_keys.state_of(key)
+
+    def get_refusal(self, key: ApiKey) -> str | None:
+        """Why a dormant key calls nothing: its holder is gone, or the organisation suspended."""
+        refusal = api_keys.find_dormancy(key) if key.is_live else None
+        return str(refusal) if refusal else None
 
 
 class IssuedKeySerializer(ApiKeySerializer):
@@ -137,9 +178,15 @@ class MemberDetail(APIView):
         )  # fmt: skip
         return Response(MemberSerializer(changed).data)
 
-    @extend_schema(operation_id="members_remove", responses={204: None})
+    @extend_schema(operation_id="members_remove", parameters=[KeyFateSerializer], responses={204: None})
     def delete(self, request: Request, slug: str, member_id: UUID) -> Response:
-        membership.remove(find_organisation(request, slug), by=user_of(request), membership_id=member_id)
+        """409 `keys_undecided` where the member holds working keys and `keys` does not say what becomes of them."""
+        given = KeyFateSerializer(data=request.query_params)
+        given.is_valid(raise_exception=True)
+        membership.remove(
+            find_organisation(request, slug), by=user_of(request), membership_id=member_id,
+            keys=given.validated_data["keys"],
+        )  # fmt: skip
         return Response(status=204)
 
 
@@ -151,7 +198,7 @@ class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
     def get_queryset(self) -> QuerySet[ApiKey]:
         if getattr(self, "swagger_fake_view", False):
             return ApiKey.objects.none()
-        return ApiKey.objects.filter(organisation=acting_organisation(self.request))
+        return api_keys.with_holders(ApiKey.objects.filter(organisation=acting_organisation(self.request)))
 
     @extend_schema(request=ApiKeySerializer, responses={201: IssuedKeySerializer})
     def create(self, request: Request) -> Response:

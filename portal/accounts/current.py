@@ -21,10 +21,12 @@ class CurrentOrganisationMiddleware(MiddlewareMixin):
 
 
 def find(request: HttpRequest) -> Organisation | None:
-    """The chosen organisation while the user is still its member, else the personal one, else any."""
+    """The chosen organisation while the user is still its member, else the personal one, else any; a suspended one
+    can still be looked at.
+    """
     if not isinstance(request.user, User):
         return None
-    mine = Organisation.objects.filter(members=request.user, suspended_at=None).order_by("created_at")
+    mine = Organisation.objects.filter(members=request.user).order_by("created_at")
     chosen = request.session.get(SESSION_KEY)
     if chosen and (organisation := mine.filter(slug=chosen).first()):
         return organisation

@@ -2,12 +2,12 @@
 
 from django.utils.translation import gettext_noop
 
-from portal.kit.errors import Conflict, NotFound
+from portal.kit.errors import Conflict, NotAllowed, NotFound, PortalError
 
 
 class SlugTaken(Conflict):
     code = "slug_taken"
-    message = gettext_noop("The name {slug} is taken. Choose another.")
+    message = gettext_noop("The name {slug}, or one that looks like it, is taken. Choose another.")
 
 
 class LastOwner(Conflict):
@@ -19,4 +19,32 @@ class NotAMember(NotFound):
     code = "no_such_user"
     message = gettext_noop(
         "No user has confirmed the address {email}. Ask them to sign up and to follow the link in the mail."
+    )
+
+
+class OrganisationSuspended(NotAllowed):
+    """`contact` is a sentence: whom to ask."""
+
+    code = "organisation_suspended"
+    message = gettext_noop(
+        "The operator of this marketplace suspended the organisation {organisation} on {since}: {reason} {contact}"
+    )
+
+
+class KeyHolderGone(PortalError):
+    status = 401
+    code = "invalid_api_key"
+    message = gettext_noop(
+        "The holder of this API key is no active member of its organisation any more. Use another key, or ask an "
+        "owner or admin."
+    )
+
+
+class KeysUndecided(Conflict):
+    """A member who holds keys is to go. `count` of them still work."""
+
+    code = "keys_undecided"
+    message = gettext_noop(
+        "{who} holds {count} working API keys of this organisation. Say whether they are to be revoked, or which "
+        "member takes them over."
     )

@@ -57,7 +57,7 @@ def change(organisation: Organisation, *, by: User, key_id: UUID, limits: KeyLim
         if not ApiKey.objects.filter(organisation=organisation, pk=key_id).update(**columns):
             raise NotFound(what="key")
         epochs.bump("key", key_id)
-    return ApiKey.objects.get(pk=key_id)
+    return ApiKey.objects.select_related("organisation", "holder").get(pk=key_id)
 
 
 def _words(name: str) -> str:

@@ -4,14 +4,20 @@ from typing import Literal
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.utils.text import slugify
 
+from portal.accounts import key_handover, suspension
 from portal.accounts.errors import LastOwner, NotAMember, SlugTaken
 from portal.accounts.models import Membership, Organisation, Role, User
-from portal.kit import epochs, ids
+from portal.kit import epochs, ids, names, slugs
 from portal.kit.errors import Conflict, NotAllowed, NotFound
+from portal.kit.slugs import SlugReserved
 
 Action = Literal["view", "use", "publish", "buy", "bill", "administer"]
+
+# "revoke", the id of the membership that takes keys over, or undecided.
+KeyFate = Literal["revoke"] | UUID | None
 
 ALLOWED: dict[str, frozenset[Action]] = {
     Role.OWNER: frozenset({"view", "use", "publish", "buy", "bill", "administer"}),
@@ -23,29 +29,39 @@ ALLOWED: dict[str, frozenset[Action]] = {
 
 
 def require(user: User, organisation: Organisation, action: Action) -> Membership:
-    """The user's membership, if it allows the action.
+    """The active user's membership, if it allows the action. Every door asks here.
 
-    Raises `NotFound` for outsiders, who must not learn what exists, and `NotAllowed` for too narrow a role.
+    Raises `NotFound` for outsiders, who must not learn what exists, `NotAllowed` for too narrow a role, and
+    `OrganisationSuspended` for whatever is more than to look.
     """
-    membership = Membership.objects.filter(user=user, organisation=organisation).first()
+    active = Membership.objects.select_related("organisation").filter(user__is_active=True)
+    membership = active.filter(user=user, organisation=organisation).first()
     if membership is None:
         raise NotFound(what="organisation")
     if action not in ALLOWED[membership.role]:
         raise NotAllowed(role=membership.role, action=action)
+    if action != "view":
+        suspension.refuse(membership.organisation)
     return membership
 
 
 def allows(user_id: UUID, organisation_id: UUID, action: Action) -> bool:
-    """Whether the user is a member now, with a role that allows the action."""
+    """Whether the user is a member now, with a role that allows the action, of an organisation that may act."""
     found = Membership.objects.filter(
-        user__id=user_id, user__is_active=True, organisation__id=organisation_id
+        user__id=user_id,
+        user__is_active=True,
+        organisation__id=organisation_id,
+        organisation__suspended_at=None,
     ).first()
     return found is not None and action in ALLOWED[found.role]
 
 
 def open_personal(user: User) -> Organisation:
     """The user's own organisation, made at sign-up."""
-    wish = slugify(user.name or user.email.partition("@")[0])[:48] or "user"
+    wish = slugify(user.name or user.email.partition("@")[0])[:48].strip("-_") or "member"
+    if slugs.is_reserved(wish):
+        # A word that misleads would do so in a longer name too.
+        wish = f"member-{ids.encode(user.pk)[-5:]}"
     with transaction.atomic():
         organisation = _create(
             wish, name=user.name or wish, kind=Organisation.Kind.INDIVIDUAL, personal_of=user
@@ -54,9 +70,16 @@ def open_personal(user: User) -> Organisation:
     return organisation
 
 
-def open_organisation(by: User, *, slug: str, name: str, kind: str) -> Organisation:
-    """A further organisation with `by` as its owner; addresses are in lower case. Raises `SlugTaken`."""
+def open_organisation(
+    by: User, *, slug: str, name: str, kind: str = Organisation.Kind.COMPANY, is_ours: bool = False
+) -> Organisation:
+    """A further organisation with `by` as its owner; addresses are in lower case. Raises `SlugTaken`, also for what
+    looks like another's, `Invalid` for a name that misleads, and `SlugReserved` unless it is the marketplace's own.
+    """
     slug = slug.lower()
+    names.check(name, what="The name")
+    if not slugs.skeleton(slug) or (slugs.is_reserved(slug) and not is_ours):
+        raise SlugReserved(slug=slug)
     try:
         with transaction.atomic():
             organisation = Organisation.objects.create(slug=slug, name=name, kind=kind)
@@ -73,7 +96,7 @@ def add(organisation: Organisation, *, by: User, email: str, role: str) -> Membe
     require(by, organisation, "administer")
     _guard_owner_role(organisation, by=by, role=role)
     user = User.objects.filter(
-        email__iexact=email, emailaddress__email__iexact=email, emailaddress__verified=True
+        is_active=True, email__iexact=email, emailaddress__email__iexact=email, emailaddress__verified=True
     ).first()
     if user is None:
         raise NotAMember(email=email)
@@ -99,27 +122,57 @@ def change_role(organisation: Organisation, *, by: User, membership_id: UUID, ro
     return membership
 
 
-def remove(organisation: Organisation, *, by: User, membership_id: UUID) -> None:
-    """End a membership; anyone may end their own. Raises `LastOwner`."""
+def remove(organisation: Organisation, *, by: User, membership_id: UUID, keys: KeyFate = None) -> None:
+    """End a membership; anyone may end their own. `keys` says what becomes of those that the member holds: they are
+    revoked, or pass to another membership. Raises `LastOwner`, or `KeysUndecided` where that is left open.
+    """
     with transaction.atomic():
         membership = _locked(organisation, membership_id)
         if membership.user_id != by.pk:
             require(by, organisation, "administer")
             _guard_owner_role(organisation, by=by, role=membership.role)
+        suspension.refuse(organisation)
         _guard_last_owner(organisation, leaving=membership)
+        heir = _find_heir(organisation, keys, by=by, leaving=membership) if isinstance(keys, UUID) else None
+        key_handover.settle(membership, by=by, heir=heir, revoke=keys == "revoke")
         membership.delete()
         epochs.bump("organisation", organisation.pk)
 
 
+def _find_heir(organisation: Organisation, membership_id: UUID, *, by: User, leaving: Membership) -> User:
+    """Who takes keys over: of a role that may use them, and no wider than the role of who decides."""
+    require(by, organisation, "administer")
+    heir = (
+        organisation.memberships.filter(pk=membership_id, user__is_active=True).exclude(pk=leaving.pk).first()
+    )
+    if heir is None:
+        raise NotFound(what="member")
+    if "use" not in ALLOWED[heir.role]:
+        raise NotAllowed(role=heir.role, action="use")
+    _guard_owner_role(organisation, by=by, role=heir.role)
+    return heir.user
+
+
+def set_active(user: User, *, active: bool) -> None:
+    """Let an account in, or keep it out, of every door at once: sessions, keys, passes, and the calls under way."""
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(is_active=active)
+        for organisation_id in Membership.objects.filter(user=user).values_list("organisation_id", flat=True):
+            epochs.bump("organisation", organisation_id)
+    user.is_active = active
+
+
 def _create(slug: str, **fields: object) -> Organisation:
     for attempt in (slug, f"{slug}-{ids.encode(ids.uuid7())[-5:]}"):
-        if not Organisation.objects.filter(slug=attempt).exists():
+        look = slugs.skeleton(attempt)
+        is_taken = Organisation.objects.filter(Q(slug=attempt) | Q(skeleton=look)).exists()
+        if look and not is_taken and not slugs.is_reserved(attempt):
             return Organisation.objects.create(slug=attempt, **fields)
     raise SlugTaken(slug=slug)
 
 
 def _locked(organisation: Organisation, membership_id: UUID) -> Membership:
-    Organisation.objects.select_for_update().get(pk=organisation.pk)
+    organisation.suspended_at = Organisation.objects.select_for_update().get(pk=organisation.pk).suspended_at
     membership = Membership.objects.filter(organisation=organisation, pk=membership_id).first()
     if membership is None:
         raise NotFound(what="member")

@@ -1,6 +1,6 @@
 """Users, the organisations they act for, and the API keys of those organisations."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from django.conf import settings
@@ -10,7 +10,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 
-from portal.kit import clock, ids
+from portal.kit import clock, ids, slugs
 
 
 class Users(BaseUserManager["User"]):
@@ -75,6 +75,8 @@ class Organisation(RateLimited):
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     slug = models.SlugField(max_length=64, unique=True)
+    # What the slug looks like; None for one that was there before a look-alike of it was noticed.
+    skeleton = models.CharField(max_length=64, unique=True, null=True, editable=False)  # noqa: DJ001
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.INDIVIDUAL)
     personal_of = models.OneToOneField(
@@ -83,9 +85,16 @@ class Organisation(RateLimited):
     members = models.ManyToManyField(User, through="Membership", related_name="organisations")
     created_at = models.DateTimeField(default=clock.now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True)
+    suspended_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    suspended_reason = models.CharField(max_length=240, blank=True, default="", db_default="")
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if self._state.adding or self.skeleton is not None:
+            self.skeleton = slugs.skeleton(self.slug)
+        super().save(*args, **kwargs)
 
 
 class Role(models.TextChoices):
@@ -124,6 +133,7 @@ class Scope(models.TextChoices):
 class ApiKey(RateLimited):
     """`mk_<id>_<secret>`, stored as a hash of the secret and shown once.
 
+    `holder` answers for it: it works while they are an active member whose role may do what it does.
     Budgets are micro-minor units of `budget_currency`, for usage charges in total, per UTC day and per UTC
     month; None is without limit, 0 spends nothing.
     """
@@ -131,6 +141,7 @@ class ApiKey(RateLimited):
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="api_keys")
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    holder = models.ForeignKey(User, on_delete=models.PROTECT, related_name="held_keys")
     name = models.CharField(max_length=80)
     secret_hash = models.BinaryField(max_length=32, editable=False)
     last_four = models.CharField(max_length=4, editable=False)

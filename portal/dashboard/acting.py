@@ -20,7 +20,9 @@ class Actor:
     role: str
 
     def may(self, action: Action) -> bool:
-        return action in ALLOWED[self.role]
+        """A suspended organisation can be looked at."""
+        is_open = action == "view" or self.organisation.suspended_at is None
+        return is_open and action in ALLOWED[self.role]
 
 
 def actor(request: HttpRequest, action: Action = "view") -> Actor:

@@ -20,8 +20,10 @@ USUAL_TOKENS = 200
 
 def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | None) -> Subscription | None:
     """The subscription that a try-out uses: the organisation's own if the user's role may make calls, else
-    the visitors' where the provider allows it.
+    the visitors' where the provider allows it. None of a listing that is closed.
     """
+    if listing.is_closed:
+        return None
     live = listing.subscriptions.filter(ended_at=None).select_related("plan_version", "organisation")
     may_call = organisation and user_id and membership.allows(user_id, organisation.pk, "use")
     if may_call and (own := live.filter(organisation=organisation).first()):

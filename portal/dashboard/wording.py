@@ -11,7 +11,7 @@ from portal.dashboard.phrases import PHRASES
 from portal.kit.errors import PortalError
 
 # Facts that are words of ours; the others are names that people gave, and numbers.
-OUR_WORDS = frozenset({"what", "action", "role", "reason", "scope", "meter"})
+OUR_WORDS = frozenset({"what", "action", "role", "reason", "scope", "meter", "contact"})
 FACT = re.compile(r"\{(\w+)\}")
 # No sentence of ours is longer; what is comes from someone else.
 LONGEST = 4_000

@@ -1,10 +1,14 @@
 """What the operators' console has in common."""
 
 from functools import cached_property
+from typing import Any
 
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 
 MOST_LISTED = 10_000
 
@@ -36,3 +40,19 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
+
+
+def read_reason(request: HttpRequest) -> str | None:
+    """Why an operator acts, once they have said so."""
+    return request.POST.get("reason", "").strip()[:240] or None
+
+
+def ask_reason(
+    page: "ModelAdmin[Any]", request: HttpRequest, rows: QuerySet[Any], *, action: str, title: str
+) -> HttpResponse:
+    """The page between an action and its effect: on what it falls, and why. Whom it concerns reads the reason."""
+    context = {
+        **page.admin_site.each_context(request), "title": title, "rows": rows, "action": action,
+        "checkbox": ACTION_CHECKBOX_NAME, "opts": page.model._meta,
+    }  # fmt: skip
+    return TemplateResponse(request, "admin/reason.html", context)

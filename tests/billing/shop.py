@@ -37,8 +37,9 @@ class Shop:
 
 def make_key(shop: Shop, **limits: Any) -> ApiKey:
     """A key of the shop's consumer, with limits and budgets of its own."""
+    buyer = shop.subscription.created_by
     return ApiKey.objects.create(
-        organisation=shop.consumer, created_by=shop.subscription.created_by, name="app", secret_hash=b"",
+        organisation=shop.consumer, created_by=buyer, holder=buyer, name="app", secret_hash=b"",
         scopes=["inference"], **limits,
     )  # fmt: skip
 

@@ -53,9 +53,20 @@ def test_the_report_is_shown_escaped(cast: Cast, listing: Listing, model: Path) 
     assert b"&lt;script&gt;  trial: NaN" in page.content
 
 
-def test_operators_withdraw_and_bring_back(cast: Cast, live: Listing) -> None:
+def test_operators_take_down_with_a_reason_and_restore(cast: Cast, live: Listing) -> None:
     browser, address = cast.browser(cast.operator), reverse("admin:marketplace_listing_changelist")
-    for action, is_live in (("withdraw", False), ("bring_back", True)):
-        browser.post(address, {"action": action, "_selected_action": [str(live.pk)]})
-        live.refresh_from_db()
-        assert live.is_live is is_live
+    asked = {"action": "take_down", "_selected_action": [str(live.pk)]}
+    page = browser.post(address, asked)
+    assert b"Reason" in page.content
+    live.refresh_from_db()
+    assert live.is_live
+    browser.post(address, asked | {"reason": "A stolen model."})
+    live.refresh_from_db()
+    assert (live.state, live.taken_down_by, live.taken_down_reason) == (
+        "taken_down",
+        cast.operator,
+        "A stolen model.",
+    )
+    browser.post(address, asked | {"action": "restore"})
+    live.refresh_from_db()
+    assert live.is_live

@@ -96,6 +96,7 @@ def test_prominent_ones_are_found_through_an_index_of_their_own(cast: Cast) -> N
     for number in range(2000):
         many.append(copy(kept))
         many[-1].pk, many[-1].slug, many[-1].prominent = ids.uuid7(), f"chat-{number}", number == 7
+        many[-1].skeleton = None
     Listing.objects.bulk_create(many)
     query = catalogue._query(["chat"], typing=False)
     rows = catalogue.live().filter(catalogue.SearchVectorExact(catalogue._WHOLE, query), prominent=True)

@@ -11,6 +11,7 @@ from django.db import DatabaseError, connection, transaction
 from marketplace import entitlement, pricing, publishing, subscribing
 from marketplace.errors import (
     ListingSlugTaken,
+    ListingTakenDown,
     ListingWithdrawn,
     NotPublishable,
     VersionExists,
@@ -208,9 +209,15 @@ def test_only_an_operator_undoes_an_operators_takedown(cast: Cast, listing: List
     ready(listing, model, cast)
     free_plan(listing, cast)
     publishing.publish(listing, by=cast.owner)
-    publishing.withdraw(listing, by=cast.operator, reason="Licence.")
-    with pytest.raises(NotPublishable, match="operator"):
-        publishing.publish(listing, by=cast.owner)
+    publishing.take_down(listing, by=cast.operator, reason="Licence.")
+    for _ in range(2):
+        with pytest.raises(ListingTakenDown, match="Licence"):
+            publishing.publish(listing, by=cast.owner)
+        publishing.withdraw(listing, by=cast.owner, reason="Mine.")
+    publishing.restore(listing, by=cast.operator)
+    assert listing.state == "withdrawn"
+    publishing.publish(listing, by=cast.owner)
+    assert listing.is_live
 
 
 def test_an_outsider_changes_nothing(cast: Cast, listing: Listing, model: Path) -> None:

@@ -14,13 +14,13 @@ from marketplace import entitlement, pricing, publishing, subscribing
 from marketplace.errors import (
     AlreadySubscribed,
     NotSubscribed,
-    OrganisationSuspended,
     PlanArchived,
     PlanInvalid,
     SubscriptionEnded,
     VersionNotReady,
 )
 from marketplace.models import Listing, Plan, Subscription
+from portal.accounts.errors import OrganisationSuspended
 from portal.accounts.models import Organisation
 from portal.kit import clock, epochs
 from portal.kit.errors import NotAllowed, NotFound

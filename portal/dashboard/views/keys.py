@@ -31,10 +31,11 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
         Column("is_limited", _("Limits"), template="console/cells/key_limits.html"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),
         Column("expires_at", _("Expires"), kind="time"),
+        Column("holder.email", _("Holder")),
         Column("is_live", _("State"), template="console/cells/key_state.html"),
         Column("pk", "", template="console/cells/key_actions.html"),
     ]
-    rows = ApiKey.objects.filter(organisation=organisation).select_related("created_by")
+    rows = api_keys.with_holders(ApiKey.objects.filter(organisation=organisation))
     return Table(rows, columns, query=request.GET, search=containing("name", "last_four"))
 
 
@@ -65,6 +66,8 @@ def keys(request: HttpRequest) -> HttpResponse:
     standings = budgets.standings(table.page, clock.now())
     for key in table.page:
         key.standings = standings.get(key.pk, [])
+        key.state = api_keys.state_of(key)
+        key.dormancy = api_keys.find_dormancy(key) if key.state == "dormant" else None
     return render(request, "console/keys.html", context)
 
 

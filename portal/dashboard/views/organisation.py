@@ -1,5 +1,6 @@
 """Members and their roles; further organisations; for whom to act."""
 
+from collections import Counter
 from uuid import UUID
 
 from django.contrib import messages
@@ -9,11 +10,13 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
-from portal.accounts import current, membership
+from portal.accounts import current, key_handover, membership
+from portal.accounts.membership import ALLOWED, KeyFate
 from portal.accounts.models import Membership, Role
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import MemberForm, OrganisationForm, attempt
 from portal.dashboard.vocabulary import translated
+from portal.kit.errors import NotFound
 from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
 
@@ -43,9 +46,14 @@ def members(request: HttpRequest) -> HttpResponse:
         if added:
             messages.success(request, _("%(who)s is a member now.") % {"who": added.user})
             return redirect("organisation")
+    held = Counter(key_handover.holders(acting.organisation.pk))
+    for row in table.page:
+        row.key_count = held[row.user_id]
+    heirs = [each for each in rows.filter(user__is_active=True) if "use" in ALLOWED[each.role]]
     context = {
         "table": table,
         "form": form,
+        "heirs": heirs,
         "roles": translated(Role.choices),
         "acting": acting,
         "may_administer": acting.may("administer"),
@@ -69,10 +77,24 @@ def change_role(request: HttpRequest, membership_id: UUID) -> HttpResponse:
 @login_required
 @require_POST
 def remove(request: HttpRequest, membership_id: UUID) -> HttpResponse:
+    """With the choice of the form: what becomes of the keys that the member holds."""
     acting = actor(request)
-    membership.remove(acting.organisation, by=acting.user, membership_id=membership_id)
-    messages.success(request, _("The membership has ended. API keys of the organisation keep working."))
+    asked = request.POST.get("keys", "")
+    membership.remove(
+        acting.organisation, by=acting.user, membership_id=membership_id, keys=_read_fate(asked)
+    )
+    messages.success(request, _("The membership has ended."))
     return redirect("organisation")
+
+
+def _read_fate(asked: str) -> KeyFate:
+    """Raises `NotFound` for what names no membership."""
+    if asked in ("", "revoke"):
+        return "revoke" if asked else None
+    try:
+        return UUID(asked)
+    except ValueError:
+        raise NotFound(what="member") from None
 
 
 @login_required

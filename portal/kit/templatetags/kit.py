@@ -192,8 +192,8 @@ def _draw(column: Column, value: Any) -> SafeString:
 _TONES = {
     "good": ("live", "ready", "active", "succeeded", "loaded"),
     "accent": ("checking", "loading"),
-    "warn": ("degraded", "cancelled", "expired"),
-    "bad": ("refused", "failed", "down", "withdrawn"),
+    "warn": ("degraded", "cancelled", "expired", "dormant"),
+    "bad": ("refused", "failed", "down", "withdrawn", "taken_down", "suspended", "deactivated"),
 }
 _HOLLOW = frozenset({"cold", "draft", "ended", "revoked"})
 

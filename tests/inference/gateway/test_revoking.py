@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.stand_in import StandIn
 from marketplace import publishing, subscribing
-from portal.accounts import api_keys
-from portal.accounts.models import Organisation
+from portal.accounts import api_keys, membership
+from portal.accounts.models import Membership, Organisation, Role
 from portal.kit import clock, epochs, redis
 from tests.conftest import Cast
 from tests.inference.gateway.conftest import Offer, await_that
@@ -35,7 +35,32 @@ def suspend_organisation(cast: Cast, offer: Offer) -> None:
     epochs.bump("organisation", offer.buyer.personal_organisation.pk)
 
 
-REVOCATIONS = [revoke_key, end_subscription, withdraw_listing, suspend_organisation]
+def take_listing_down(cast: Cast, offer: Offer) -> None:
+    publishing.take_down(offer.listing, by=cast.operator, reason="It was stolen.")
+
+
+def deactivate_holder(cast: Cast, offer: Offer) -> None:
+    membership.set_active(offer.buyer, active=False)
+
+
+def remove_holder(cast: Cast, offer: Offer) -> None:
+    organisation = offer.buyer.personal_organisation
+    Membership.objects.create(organisation=organisation, user=cast.owner, role=Role.OWNER)
+    mine = Membership.objects.get(organisation=organisation, user=offer.buyer)
+    membership.remove(organisation, by=cast.owner, membership_id=mine.pk, keys="revoke")
+
+
+def narrow_role_of_holder(cast: Cast, offer: Offer) -> None:
+    organisation = offer.buyer.personal_organisation
+    Membership.objects.create(organisation=organisation, user=cast.owner, role=Role.OWNER)
+    mine = Membership.objects.get(organisation=organisation, user=offer.buyer)
+    membership.change_role(organisation, by=cast.owner, membership_id=mine.pk, role=Role.VIEWER)
+
+
+REVOCATIONS = [
+    revoke_key, end_subscription, withdraw_listing, suspend_organisation, take_listing_down, deactivate_holder,
+    remove_holder, narrow_role_of_holder,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("revoke", REVOCATIONS)

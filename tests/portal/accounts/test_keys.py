@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 
 from portal.accounts import api_keys
+from portal.accounts.errors import OrganisationSuspended
 from portal.accounts.models import ApiKey, Membership, Role
 from portal.kit import clock, epochs
 from portal.kit.errors import Invalid, NotAllowed, NotFound
@@ -58,7 +59,8 @@ def test_keys_of_a_suspended_organisation_are_dead(cast: Cast) -> None:
     _, text = api_keys.issue(cast.acme, by=cast.owner, name="app", scopes=["inference"])
     cast.acme.suspended_at = clock.now()
     cast.acme.save()
-    assert api_keys.find(text) is None
+    with pytest.raises(OrganisationSuspended):
+        api_keys.find(text)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def test_a_refused_form_explains_itself_in_chinese(cast: Cast) -> None:
     create_listing(cast.acme, by=cast.owner, slug="writer", name="Writer", task="text-generation")
     fields = {"name": "Second", "slug": "writer", "task": "text-generation"}
     page = cast.browser(cast.owner).post("/studio/new/", fields, headers=CHINESE).content.decode()
-    assert "acme 已有商品 writer。请另选一个地址。" in page
+    assert "acme 已有商品 writer，或与其相似的名称。请另选一个地址。" in page
 
 
 def test_an_error_page_is_chinese_and_the_api_stays_english(cast: Cast) -> None:
