@@ -8,12 +8,14 @@ from django.db import connection
 from portal.kit import clock
 
 _AHEAD = 7
+# Days; less than any retention.
+_RECENT = 30
 _UNIX_EPOCH = date(1970, 1, 1).toordinal()
 _DAY_MS = 86_400_000
 
 
 class KnownDays:
-    """Days whose partition this process has seen. Partitions are never dropped under a running meter."""
+    """Recent days whose partition this process has seen; those of old days may be dropped (`billing.retention`)."""
 
     def __init__(self) -> None:
         self.days: set[date] = set()
@@ -27,7 +29,7 @@ def ensure(days: Iterable[date]) -> None:
     for day in sorted(set(days) - _known.days):
         with connection.cursor() as cursor:
             cursor.execute("SELECT usage_event_partition(%s)", [day])
-        if not connection.in_atomic_block:
+        if not connection.in_atomic_block and day >= clock.now().date() - timedelta(days=_RECENT):
             _known.days.add(day)
 
 

@@ -17,3 +17,11 @@ def measure_known() -> None:
     from billing import measuring
 
     measuring.measure_known()
+
+
+@app.task(name="billing.drop_expired_events")
+def drop_expired_events() -> None:
+    """Drop the single calls that the operator keeps no longer."""
+    from billing import retention
+
+    retention.drop_expired()

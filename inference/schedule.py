@@ -25,5 +25,7 @@ SCHEDULE: dict[str, Entry] = {
     "keep prominent listings": every(3600, "marketplace.refresh_prominence"),
     "forget expired texts": every(REWRITE_SECONDS, "inference.rewrite_redis_file"),
     "rebuild cards": every(60, "marketplace.rebuild_cards"),
+    "clear expired sessions": every(86_400, "accounts.clear_sessions"),
+    "drop expired usage events": every(86_400, "billing.drop_expired_events"),
     "sweep expired uploads": every(3600, "inference.sweep_uploads"),
 }

@@ -257,6 +257,9 @@ OUTBOUND = outbound.read()
 COMMISSION_BASIS_POINTS = site.commission_basis_points()
 CURRENCY = site.currency()
 
+# For how many days single calls are kept; 0 for ever.
+USAGE_EVENT_DAYS = site.usage_event_days()
+
 # Seconds that the demo world's language model may train.
 DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120, at_least=1)
 

@@ -6,9 +6,11 @@ from billing.models.held import HeldEarning
 from billing.models.lease import Lease, LeaseGrant
 from billing.models.ledger import LedgerAccount, LedgerEntry, LedgerTransaction
 from billing.models.period import BillingPeriod
+from billing.models.retention import EventRetention
 from billing.models.usage import DailyUsage, EarnedDay, RatedLine, UsageRollup
 
 __all__ = [
-    "BillingPeriod", "BudgetLease", "DailyUsage", "EarnedDay", "HeldEarning", "KeyDay", "Lease", "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
+    "BillingPeriod", "BudgetLease", "DailyUsage", "EarnedDay", "EventRetention", "HeldEarning", "KeyDay", "Lease",
+    "LeaseGrant", "LedgerAccount", "LedgerEntry", "LedgerTransaction", "Outcome",
     "RatedLine", "UsageEvent", "UsageRollup",
 ]  # fmt: skip

@@ -17,6 +17,8 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 # Whoever guesses it signs sessions. What common tools make of 24 random bytes and more has this length.
 SECRET_LENGTH, SECRET_LETTERS = 32, 5
 EVERYTHING_BASIS_POINTS = 10_000
+# Pages show a quarter of calls, and an invoice is checked against the calls of its month.
+LEAST_EVENT_DAYS = 93
 # ISO 4217, the currencies in use.
 _CURRENCIES = """
 AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF
@@ -137,6 +139,17 @@ def commission_basis_points(*, environment: Mapping[str, str] = os.environ) -> i
             f"COMMISSION_BASIS_POINTS must be from 0 to {EVERYTHING_BASIS_POINTS}, which is all of it, not {share}.",
         )
     return share
+
+
+def usage_event_days(*, environment: Mapping[str, str] = os.environ) -> int:
+    """USAGE_EVENT_DAYS: for how many days single calls are kept; 0 for ever. Sums and money always are."""
+    days = number("USAGE_EVENT_DAYS", default=0, environment=environment)
+    if 0 < days < LEAST_EVENT_DAYS:
+        raise WrongSetting(
+            "USAGE_EVENT_DAYS",
+            f"USAGE_EVENT_DAYS must be 0, which keeps all, or {LEAST_EVENT_DAYS} and more, not {days}.",
+        )
+    return days
 
 
 def currency(*, environment: Mapping[str, str] = os.environ) -> str:
