@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portal.embedded.errors import HomeInUse, ServiceFailed
+from portal.embedded.launch import rotate_log
 from portal.embedded.locations import Home
 from portal.embedded.postgres_server import PostgresServer
 from portal.embedded.redis_server import RedisServer
@@ -25,6 +26,7 @@ from portal.kit import environment
 STOPPING_PATIENCE_S = 60.0
 STARTING_PATIENCE_S = 30.0
 WATCH_S = 0.1
+ROTATE_S = 10.0
 REVIVAL_PAUSE_S = 2.0
 
 
@@ -183,7 +185,12 @@ class Crew:
         self.places.runtime.unlink(missing_ok=True)
 
     def _watch(self, services: Services) -> None:
+        rotate_at = 0.0
         while not self._ending.wait(WATCH_S):
+            if time.monotonic() > rotate_at:
+                rotate_at = time.monotonic() + ROTATE_S
+                for server in self.servers.values():
+                    rotate_log(server.log)
             dead = [server for server in self.servers.values() if not server.is_alive()]
             if dead:
                 self._revive(dead, services)

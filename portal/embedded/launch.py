@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from typing import IO, cast
 
 from portal.embedded.account import Account
 
+# Of a server's log; as much again is kept of what came before.
+LOG_LIMIT_BYTES = 10 * 2**20
 BECOME = Path(__file__).with_name("become.py")
 
 
@@ -28,12 +31,21 @@ def bind_to_us(
     return [sys.executable, "-I", "-S", str(BECOME), json.dumps(terms), *command]
 
 
-def open_log(path: Path, *, limit_bytes: int = 10 * 2**20) -> IO[bytes]:
-    """A log file to append to; one that has grown past the limit becomes `NAME.1` first."""
+def open_log(path: Path) -> IO[bytes]:
+    """A log file to append to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.stat().st_size > limit_bytes:
-        path.replace(path.with_name(path.name + ".1"))
     return path.open("ab")
+
+
+def rotate_log(path: Path) -> None:
+    """A log that has grown past the limit becomes `NAME.1`, and goes on empty.
+
+    Copied and then emptied, since its server holds it open: it appends, and so goes on at the new end.
+    """
+    with contextlib.suppress(OSError):  # gone, or no room for the copy: then it is emptied the next time
+        if path.stat().st_size > LOG_LIMIT_BYTES:
+            shutil.copy2(path, path.with_name(path.name + ".1"))
+            os.truncate(path, 0)
 
 
 def start_server(

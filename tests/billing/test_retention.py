@@ -13,7 +13,6 @@ from portal.kit import clock, ids
 from tests.billing.events import make_event
 from tests.billing.shop import open_shop
 
-
 AGES = [400, 95, 94, 2, 0]
 
 

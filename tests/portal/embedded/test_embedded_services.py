@@ -56,6 +56,24 @@ def test_a_container_has_the_memory_that_it_may_use(tmp_path: Path, monkeypatch:
     assert found == [psutil.virtual_memory().total, 2**30, psutil.virtual_memory().total]
 
 
+def test_the_log_of_a_server_that_runs_on_and_on_is_bounded(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("portal.embedded.launch.LOG_LIMIT_BYTES", 200)
+    monkeypatch.setattr("portal.embedded.hosting.ROTATE_S", 0.05)
+    log, before = home / "logs" / "redis.log", home / "logs" / "redis.log.1"
+    with embedded.running(home, database_url="postgresql://elsewhere/db"):
+        deadline = time.monotonic() + 10
+        while not (before.exists() and log.stat().st_size == 0):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        monkeypatch.setattr("portal.embedded.launch.LOG_LIMIT_BYTES", 10**6)
+    assert b"Server initialized" in before.read_bytes()
+    said = log.read_bytes()
+    assert said, "it goes on in the emptied file"
+    assert not said.startswith(b"\0"), "and at its beginning"
+
+
 def test_data_survive_a_restart_that_takes_less_than_two_seconds(home: Path) -> None:
     with embedded.running(home) as services:
         ask(services.database_url, "create table kept (word text)")

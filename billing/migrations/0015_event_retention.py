@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('billing', '0012_reason_of_failure'),
+        ('billing', '0014_held_earnings'),
     ]
 
     operations = [
