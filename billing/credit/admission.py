@@ -146,7 +146,7 @@ def _arguments(
         int(facts.period_ends * 1000),
         int(hold_seconds * 1000),
         worst.get("input_tokens", 0) + worst.get("output_tokens", 0),
-        _pack(facts, *call),
+        pack(facts, *call),
         int(worst.get("output_tokens", 0) > 0),
         len(facts.rates),
         len(facts.budgets),
@@ -160,7 +160,7 @@ def _arguments(
     return script_keys, args
 
 
-def _pack(facts: CallFacts, endpoint: str, streamed: bool) -> bytes:
+def pack(facts: CallFacts, endpoint: str, streamed: bool) -> bytes:
     """The part of the usage event that is known now, in the order of `metering.events.KnownFacts`."""
     identities: Iterable[UUID | None] = (
         facts.organisation_id, facts.provider_id, facts.subscription_id, facts.listing_id, facts.version_id,

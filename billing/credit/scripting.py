@@ -27,11 +27,12 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "returning": ("run", "lease", "returning"),
     "renewing": ("run", "lease", "renewing"),
     "attaching": ("attaching",),
+    "forgetting": ("run", "lease", "forgetting"),
     "leaving": ("leaving",),
 }
 # They end calls and keep them alive. Admission is refused by a Redis that is full, before it wrote anything;
 # what opens and closes leases passes there, as it deletes before it writes.
-_EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching"})
+_EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching", "forgetting"})
 
 
 @cache

@@ -1,7 +1,7 @@
 """What became of a settlement whose answer was lost on the way."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -17,23 +17,30 @@ Run = Callable[[Sequence[Any]], Awaitable[Sequence[Any]]]
 
 
 async def find(run: Run, request_id: UUID) -> tuple[int, bytes] | None:
-    """Charge and outcome of the call's event, None if there is none. `run` executes one Redis command.
+    """Charge and outcome of the call's event, None if there is none."""
+    return (await find_all(run, [request_id])).get(request_id)
+
+
+async def find_all(run: Run, request_ids: Collection[UUID]) -> Mapping[UUID, tuple[int, bytes]]:
+    """Charge and outcome of the calls that have events. `run` executes one Redis command.
 
     First on the usage stream, then in Postgres: events leave the one only when they are in the other.
     Raises `redis.RedisError` and Django's database errors.
     """
     (entries,) = await run(("XREVRANGE", keys.USAGE_STREAM, "+", "-", "COUNT", _LOOK_BACK))
-    wanted = request_id.hex.encode()
+    wanted = {request_id.hex.encode(): request_id for request_id in request_ids}
+    found: dict[UUID, tuple[int, bytes]] = {}
     for _, flat in entries:
         fields = flat if isinstance(flat, dict) else dict(zip(flat[::2], flat[1::2], strict=True))
-        if fields[b"i"] == wanted:
-            return int(fields[b"c"]), bytes(fields[b"o"])
-    return await asyncio.to_thread(_recorded, request_id)
+        if fields[b"i"] in wanted:
+            found[wanted[fields[b"i"]]] = int(fields[b"c"]), bytes(fields[b"o"])
+    rest = [request_id for request_id in request_ids if request_id not in found]
+    return {**(await asyncio.to_thread(_recorded, rest)), **found} if rest else found
 
 
-def _recorded(request_id: UUID) -> tuple[int, bytes] | None:
+def _recorded(request_ids: Sequence[UUID]) -> dict[UUID, tuple[int, bytes]]:
     try:
-        row = UsageEvent.objects.filter(pk=request_id).values_list("charge", "outcome").first()
+        rows = UsageEvent.objects.filter(pk__in=request_ids).values_list("pk", "charge", "outcome")
+        return {UUID(str(pk)): (charge, outcome.encode()) for pk, charge, outcome in rows}
     finally:
         connection.close()
-    return None if row is None else (row[0], row[1].encode())

@@ -63,6 +63,8 @@ class Call:
     facts: CallFacts
     admitted: Admitted
     caller: "Caller"
+    endpoint: str
+    streamed: bool
     born: float = field(default_factory=time.monotonic)
     worker: str | None = None
     # Of a remote version; the calls of all others are carried by a worker.
@@ -81,6 +83,8 @@ class Call:
     overdue: int = 0
     attached: bool = False
     hold_lost: bool = False
+    # Redis knew nothing of it when it ended, or was away: it may have no event.
+    unrecorded: bool = False
     backlog: int = 0
     _text: list[str] = field(default_factory=list)
     _logprobs: list[dict[str, Any]] = field(default_factory=list)

@@ -105,7 +105,10 @@ async def _admit(
         facts, request_id=request_id, worst=worst, endpoint=endpoint, streamed=streamed,
         hold_seconds=HOLD_LEASE_SECONDS,
     )  # fmt: skip
-    return Call(id=request_id, version=route.version, facts=facts, admitted=admitted, caller=route.caller)
+    return Call(
+        id=request_id, version=route.version, facts=facts, admitted=admitted, caller=route.caller,
+        endpoint=endpoint, streamed=streamed,
+    )  # fmt: skip
 
 
 async def _relay(process: "GatewayProcess", route: Route, work: RemoteWork, *, endpoint: str) -> Call:

@@ -3,6 +3,8 @@
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+import redis
+
 from billing.credit import settlement
 from billing.reasons import Reason
 from inference.gateway import control
@@ -31,6 +33,7 @@ async def give_up(process: "GatewayProcess", call: Call, failure: CallError, *, 
         call.overdue += 1
         if call.overdue > LOOKS_ALLOWED:
             process.relay.calls.pop(call.hex, None)
+            process.losses.note(call)
             call.fail(failure)
 
 
@@ -46,7 +49,7 @@ async def turn_away(process: "GatewayProcess", call: Call) -> None:
     a flood what is only begun piles up.
     """
     process.relay.calls.pop(call.hex, None)
-    await _finish(process, call, outcome="failed", reason="refused", why=Reason.QUEUE_FULL)
+    await _end(process, call, outcome="failed", reason="refused", why=Reason.QUEUE_FULL)
 
 
 def refuse(process: "GatewayProcess", call: Call) -> None:
@@ -58,7 +61,7 @@ def refuse(process: "GatewayProcess", call: Call) -> None:
 async def _release(process: "GatewayProcess", call: Call) -> None:
     is_unbegun = await process.dispatcher.withdraw(call)
     # In the words of the record it says nothing of the version: that was never asked.
-    await _finish(process, call, outcome="failed", reason="refused", why=Reason.INTERRUPTED)
+    await _end(process, call, outcome="failed", reason="refused", why=Reason.INTERRUPTED)
     if not is_unbegun:
         # Which worker has begun it is not known, and the others ignore this.
         for worker in process.roster.ids():
@@ -73,7 +76,7 @@ async def abandon(process: "GatewayProcess", call: Call) -> None:
         call.run.leave()
         return
     if call.worker is None and await process.dispatcher.withdraw(call):
-        await _finish(process, call, outcome="cancelled")
+        await _end(process, call, outcome="cancelled")
         process.relay.calls.pop(call.hex, None)
         call.fail(ServiceUnavailable(reason="The call was cancelled before it began."))
         return
@@ -87,7 +90,7 @@ async def revoke(process: "GatewayProcess", call: Call, why: CallError) -> None:
         call.run.leave()
         return
     if call.worker is None and await process.dispatcher.withdraw(call):
-        await _finish(process, call, outcome="cancelled", reason="revoked")
+        await _end(process, call, outcome="cancelled", reason="revoked")
         process.relay.calls.pop(call.hex, None)
         call.fail(why)
         return
@@ -107,6 +110,19 @@ async def cancel_elsewhere(process: "GatewayProcess", request: str, *, reply: st
         return
     for worker in process.roster.ids():
         await control.ask_to_stop(process.redis, request, worker=worker)
+
+
+async def _end(
+    process: "GatewayProcess", call: Call, *, outcome: Literal["failed", "cancelled"], reason: str = "", why: str = "",
+) -> None:  # fmt: skip
+    """End a call for good: of one that Redis has forgotten, the record is made from what we know."""
+    try:
+        is_recorded = await _finish(process, call, outcome=outcome, reason=reason, why=why)
+    except redis.RedisError:
+        process.losses.note(call)
+        raise
+    if not is_recorded:
+        process.losses.note(call)
 
 
 async def _finish(

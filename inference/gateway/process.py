@@ -14,6 +14,7 @@ from inference.gateway import kept, waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
+from inference.gateway.losses import Losses
 from inference.gateway.prompting import Prompter
 from inference.gateway.relay import Relay
 from inference.gateway.remote.upstreams import Upstreams
@@ -47,8 +48,9 @@ class GatewayProcess:
         # Admission asks no more of its client than scripts and pipelines.
         self.admission = Admission(cast("Redis", commands))
         self.roster = Roster(self.redis)
-        self.relay = Relay(self.redis)
-        self.upstreams = Upstreams(commands)
+        self.losses = Losses(commands)
+        self.relay = Relay(self.redis, losses=self.losses)
+        self.upstreams = Upstreams(commands, losses=self.losses)
         publisher = new_publisher(
             self.redis, commands=commands, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
         )
@@ -75,6 +77,9 @@ class GatewayProcess:
                 await self.upstreams.close()
                 await self._end_calls()
         await self._end_tasks()
+        for call in self.relay.calls.values():
+            self.losses.note(call)
+        await self.losses.close()
         await self.prompter.close()
         await asyncio.to_thread(self.identifier.close)
         self.admission.close()

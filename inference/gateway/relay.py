@@ -11,6 +11,7 @@ from inference import protocol
 from inference.gateway import control
 from inference.gateway.call import BACKLOG_BYTES, Call, Ending
 from inference.gateway.errors import Interrupted, RunFailed, RunRefused
+from inference.gateway.losses import Losses
 from portal.kit import redis as redis_kit
 
 if TYPE_CHECKING:
@@ -30,13 +31,14 @@ class Relay:
     whether or not its client still listens: accounting outlives the connection.
     """
 
-    def __init__(self, client: "Redis") -> None:
+    def __init__(self, client: "Redis", *, losses: Losses) -> None:
         self.stream = protocol.reply_stream(uuid.uuid4().hex)
         self.calls: dict[str, Call] = {}
         self._client = client
         # A blocking read holds its connection, so the reader has a client of its own.
         self._reading_client = redis_kit.new_async_client()
         self._position = "0-0"
+        self._losses = losses
 
     async def open(self) -> None:
         """Make the stream before anybody writes to it, so that it always carries an expiry."""
@@ -100,6 +102,9 @@ class Relay:
         elif b"f" in fields:
             call = self.calls.pop(fields[b"f"].decode(), None)
             if call is not None:
+                if fields[b"o"] == b"gone":
+                    # Whoever ended it has recorded it, unless Redis has lost its memory.
+                    self._losses.note(call)
                 end(call, fields)
 
     async def _note(self, call: Call, kind: int, data: Any) -> None:

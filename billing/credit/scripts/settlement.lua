@@ -9,6 +9,7 @@ local function answer(how, charge)
   if reply ~= '' then
     redis.call('XADD', reply, 'MAXLEN', '~', 50000, '*',
       'f', request, 'p', ARGV[5], 'o', how, 'c', string.format('%.0f', charge), 'q', ARGV[6])
+    redis.call('EXPIRE', reply, 600) -- whoever reads it may have died, and the stream with them
   end
   return {charge, how}
 end
@@ -69,5 +70,6 @@ redis.call('XADD', usage, '*', 'i', request, 'f', hold.facts, 'o', is_fenced and
   'c', string.format('%.0f', charge), 'x', ARGV[7])
 if lapsed_by ~= '' and hold.control then
   redis.call('XADD', hold.control, 'MAXLEN', '~', 10000, '*', 'cancel', request)
+  redis.call('EXPIRE', hold.control, 600)
 end
 return answer(is_fenced and 'gone' or outcome, charge)

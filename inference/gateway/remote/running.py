@@ -191,12 +191,14 @@ class Run:
                     isinstance(error, redis.RedisError) and not is_passing(error)
                 ) or time.monotonic() > until:
                     log.warning("a relayed call could not be recorded: %s", error)
+                    self._call.unrecorded = True
                     self._call.fail(RunFailed(reason="The end of the call could not be recorded."))
                     return None
                 # It may have been carried out all the same, and its answer lost.
                 is_sure = False
                 await asyncio.sleep(RETRY_SECONDS)
             else:
+                self._call.unrecorded = recorded == b"gone"
                 return int(charge), bytes(recorded)
 
     async def _look_up(self) -> tuple[int, bytes]:

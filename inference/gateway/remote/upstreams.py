@@ -12,6 +12,7 @@ from django.conf import settings
 from inference.gateway.call import Call
 from inference.gateway.errors import CallError, RunFailed
 from inference.gateway.lookup import Route
+from inference.gateway.losses import Losses
 from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.remote.refusing import explain
 from inference.gateway.remote.running import Run
@@ -33,8 +34,9 @@ FORGET_SECONDS = 600.0
 class Upstreams:
     """Owned by one event loop."""
 
-    def __init__(self, commands: "SharedCommands") -> None:
+    def __init__(self, commands: "SharedCommands", *, losses: Losses) -> None:
         self.calls: dict[str, Call] = {}
+        self._losses = losses
         self._commands = commands
         self._upstreams: dict[str, Upstream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,6 +123,8 @@ class Upstreams:
     def _end(self, call: Call, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         self.calls.pop(call.hex, None)
+        if call.unrecorded or not call.is_over:
+            self._losses.note(call)
         if not call.is_over:
             failure: CallError = RunFailed(reason="The call was interrupted.")
             call.fail(failure)

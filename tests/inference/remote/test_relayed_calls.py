@@ -290,6 +290,20 @@ def test_a_client_that_leaves_a_stream_hangs_up_on_the_server_and_pays_what_was_
     assert int(found[b"c"]) > 0
 
 
+def test_a_call_that_redis_has_forgotten_ends_as_failed(
+    remote: Remotes, client: Clients, speaker: Speaker
+) -> None:
+    far = remote()
+    speaker.gate, speaker.free_pieces = threading.Event(), 2
+    stream = ask(client(far), far, stream=True)
+    assert next(iter(stream))
+    redis.client().flushall()
+    with pytest.raises(openai.APIError):
+        list(stream)
+    found = only_event()
+    assert (found[b"o"], int(found[b"c"])) == (b"failed", 0)
+
+
 def test_a_revoked_key_stops_a_stream_and_hangs_up_on_the_server(
     remote: Remotes, client: Clients, speaker: Speaker
 ) -> None:
