@@ -1,15 +1,17 @@
-"""GET /v1/models: what the caller may call, with its price and whether it is loaded."""
+"""GET /v1/models: what the caller may call, with its price and how it stands."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inference import availability
+from inference.availability import State
 from inference.gateway.answering import json_response
 from inference.gateway.errors import ModelNotFound
 from inference.gateway.lookup import Caller, split_name
-from inference.gateway.roster import Roster
 from marketplace import entitlement
 from marketplace.models import Listing, PriceComponent, Subscription, Version
 from portal.kit.money import Money
@@ -27,11 +29,8 @@ _PRICE_NAMES = {
 async def listed(process: "GatewayProcess", request: Request) -> Response:
     """All listings that the caller's organisation is subscribed to."""
     caller = await process.identifier.fresh_caller(request.headers.get("authorization"))
-    subscriptions = await process.identifier.in_thread(lambda: find_callable(caller))
-    await process.roster.ready()
-    return json_response(
-        {"object": "list", "data": [describe(each, process.roster) for each in subscriptions]}
-    )
+    described = await process.identifier.in_thread(lambda: describe_all(find_callable(caller)))
+    return json_response({"object": "list", "data": described})
 
 
 async def retrieve(process: "GatewayProcess", request: Request) -> Response:
@@ -41,9 +40,8 @@ async def retrieve(process: "GatewayProcess", request: Request) -> Response:
     """
     caller = await process.identifier.fresh_caller(request.headers.get("authorization"))
     name = str(request.path_params["model"])
-    subscription, version = await process.identifier.in_thread(lambda: find_one(caller, name))
-    await process.roster.ready()
-    return json_response(describe(subscription, process.roster, pinned=version))
+    described = await process.identifier.in_thread(lambda: describe_one(*find_one(caller, name)))
+    return json_response(described)
 
 
 def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscription]:
@@ -79,25 +77,37 @@ def find_one(caller: Caller, name: str) -> tuple[Subscription, Version | None]:
     return subscription, pinned
 
 
-def describe(subscription: Subscription, roster: Roster, *, pinned: Version | None = None) -> dict[str, Any]:
-    """OpenAI's model object, and what a marketplace adds to it: of the current version, or of the pinned one."""
+def describe_all(subscriptions: Sequence[Subscription]) -> list[dict[str, Any]]:
+    """Each with its current version, and how that stands."""
+    current = {each.listing_id: each.listing.current_version for each in subscriptions}
+    standings = availability.standings(version for version in current.values() if version)
+    return [
+        describe(each, version, standings[version.pk].state)
+        for each in subscriptions
+        if (version := current[each.listing_id])
+    ]
+
+
+def describe_one(subscription: Subscription, pinned: Version | None) -> dict[str, Any]:
+    """The same of one, or of the version that its name pins."""
+    if pinned is None:
+        return describe_all([subscription])[0]
+    state = availability.standings([pinned])[pinned.pk].state
+    described = describe(subscription, pinned, state)
+    return described | {"id": f"{described['id']}:{pinned.number}"}
+
+
+def describe(subscription: Subscription, version: Version, state: State) -> dict[str, Any]:
+    """OpenAI's model object, and what a marketplace adds to it."""
     listing: Listing = subscription.listing
-    version = pinned or listing.current_version
-    assert version is not None
     terms = subscription.plan_version
     return {
-        "id": f"{listing.path}:{pinned.number}" if pinned else listing.path, "object": "model", "created": int(listing.created_at.timestamp()),
+        "id": listing.path, "object": "model", "created": int(listing.created_at.timestamp()),
         "owned_by": listing.organisation.slug, "name": listing.name, "description": listing.summary,
         "task": version.task, "version": version.number, "context_length": version.context_length or None,
-        "status": _status(version, roster), "plan": {"name": terms.plan.name, "kind": terms.plan.kind},
+        "status": state, "plan": {"name": terms.plan.name, "kind": terms.plan.kind},
         "pricing": _pricing(list(terms.components.all()), terms.currency),
     }  # fmt: skip
-
-
-def _status(version: Version, roster: Roster) -> str:
-    if version.is_remote or roster.serves(version.pk.hex):
-        return "live"
-    return "loading" if roster.loads(version.pk.hex) else "cold"
 
 
 def _pricing(components: list[PriceComponent], currency: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ TASKS = (
     gettext_noop("Image classification"),
 )  # fmt: skip
 STATES = (
-    gettext_noop("Live"), gettext_noop("Loading"), gettext_noop("Cold"), gettext_noop("Degraded"), gettext_noop("Down"),
+    gettext_noop("Live"), gettext_noop("Loading"), gettext_noop("Cold"), gettext_noop("Degraded"), gettext_noop("Down"), gettext_noop("Published"),
     gettext_noop("Draft"), gettext_noop("Withdrawn"), gettext_noop("Checking"), gettext_noop("Ready"), gettext_noop("Refused"),
     gettext_noop("Taken down"), gettext_noop("Suspended"), gettext_noop("Deactivated"), gettext_noop("Dormant"),
     gettext_noop("Active"), gettext_noop("Ended"), gettext_noop("Revoked"), gettext_noop("Expired"),

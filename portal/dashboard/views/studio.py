@@ -1,6 +1,7 @@
 """A provider's listings: described, uploaded, published, withdrawn."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import messages
@@ -11,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
+from inference import availability
 from marketplace import publishing, subscribing
 from marketplace.models import Listing, Task, Version
 from marketplace.validation.report import Finding
@@ -44,6 +46,7 @@ def listings(request: HttpRequest) -> HttpResponse:
     )  # fmt: skip
     if request.GET.get("format") == "csv":
         return csv_of(table, name="listings")
+    _add_standings(table.page)
     return render(request, "studio/listings.html", {"table": table, "may_publish": acting.may("publish")})
 
 
@@ -64,9 +67,10 @@ def new(request: HttpRequest) -> HttpResponse:
 def listing(request: HttpRequest, slug: str) -> HttpResponse:
     """Where a listing stands on its way to the catalogue; polled while a version is being checked."""
     acting, found = _mine(request, slug, may="view")
+    _add_standings([found])
     versions = found.versions.select_related("created_by").order_by("-number")
     shown = list(versions[:50])
-    quarantines = serving.quarantines(each.pk for each in shown)
+    quarantines = availability.quarantines(each.pk for each in shown)
     for each in shown:
         vars(each).update(quarantine=quarantines.get(each.pk))
     context = _steps(acting, found) | {
@@ -128,9 +132,10 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     acting, found = _mine(request, slug, may="view")
     chosen = _version(found, number)
     context = {"listing": found, "version": chosen, "may_publish": acting.may("publish")}
-    context["quarantine"] = serving.quarantines([chosen.pk]).get(chosen.pk)
+    context["quarantine"] = availability.quarantines([chosen.pk]).get(chosen.pk)
     if chosen.is_remote:
-        context["health"] = serving.healths([chosen.pk]).get(chosen.pk)
+        context["health"] = availability.healths([chosen.pk]).get(chosen.pk)
+        context["standing"] = serving.standings([chosen])[chosen.pk]
     return render(request, "studio/version.html", context)
 
 
@@ -178,6 +183,16 @@ def visitors(request: HttpRequest, slug: str) -> HttpResponse:
 def _mine(request: HttpRequest, slug: str, *, may: Any = "publish") -> tuple[Actor, Listing]:
     acting = actor(request, may)
     return acting, finding.owned(slug, by=acting.organisation)
+
+
+def _add_standings(listings: Iterable[Listing]) -> None:
+    """How each current version stands, for the cell that says whether it is published."""
+    current = [each.current_version for each in listings if each.current_version]
+    standings = serving.standings(current)
+    for each in listings:
+        vars(each).update(
+            standing=standings.get(each.current_version_id) if each.current_version_id else None
+        )
 
 
 def _version(found: Listing, number: int) -> Version:

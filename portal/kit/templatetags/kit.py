@@ -190,7 +190,7 @@ def _draw(column: Column, value: Any) -> SafeString:
 
 
 _TONES = {
-    "good": ("live", "ready", "active", "succeeded", "loaded"),
+    "good": ("live", "published", "ready", "active", "succeeded", "loaded"),
     "accent": ("checking", "loading"),
     "warn": ("degraded", "cancelled", "expired", "dormant"),
     "bad": ("refused", "failed", "down", "withdrawn", "taken_down", "suspended", "deactivated"),

@@ -1,13 +1,18 @@
 """Pages say how a version stands, and what each word claims."""
 
+import re
 import time
 
 import pytest
 from django.test import Client
 
 from inference import protocol, quarantine
+from inference.gateway import models
+from inference.gateway.lookup import Caller
 from inference.protocol import ReplicaState, WorkerState
+from marketplace import subscribing
 from marketplace.models import Listing
+from portal.accounts.models import Organisation
 from portal.dashboard import serving
 from portal.kit import redis
 from tests.conftest import Cast
@@ -126,3 +131,45 @@ def test_a_quarantined_version_is_degraded_and_its_provider_sees_why(listing: Li
     assert "It happened 1 time of late." in report
     redis.client().zadd(quarantine.INDEX, {version: 1})
     assert state_of(listing) == "live"
+
+
+def told_by_api(listing: Listing, organisation: Organisation) -> str:
+    """What `/v1/models` tells a subscriber."""
+    caller = Caller(
+        digest=b"", key_id=None, organisation_id=organisation.pk, listing_id=None, user_id=None, expires_at=0
+    )
+    (described,) = models.describe_all(models.find_callable(caller))
+    assert described["id"] == listing.path
+    return str(described["status"])
+
+
+def shown_on_pages(cast: Cast, listing: Listing, client: Client) -> set[str]:
+    """The words of the catalogue, the listing's page and both of Studio's."""
+    studio = cast.browser(cast.owner)
+    pages = [
+        client.get("/"), client.get("/listings/acme/writer/"), studio.get("/studio/"),
+        studio.get("/studio/listings/writer/"),
+    ]  # fmt: skip
+    badge = re.compile(r'<span class="badge badge-dot[^"]*" title="[^"]+">(\w+)</span>')
+    found = [badge.findall(page.content.decode()) for page in pages]
+    assert all(found), found
+    return {words[0].lower() for words in found}
+
+
+def test_every_page_and_the_api_tell_the_same(cast: Cast, listing: Listing, client: Client) -> None:
+    buyer = cast.outsider.personal_organisation
+    subscribing.subscribe(buyer, listing.plans.get(), by=cast.outsider)
+
+    def assert_told(state: str) -> None:
+        assert shown_on_pages(cast, listing, client) == {state}
+        assert told_by_api(listing, buyer) == state
+
+    assert_told("down")
+    announce()
+    assert_told("cold")
+    announce((listing, "loading"))
+    assert_told("loading")
+    announce((listing, "ready"))
+    assert_told("live")
+    record_calls(listing, 3, outcome="failed", finish_reason="error")
+    assert_told("degraded")
