@@ -144,6 +144,13 @@ ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_EMAIL_VERIFICATION = site.email_verification()
 ACCOUNT_LOGOUT_ON_GET = False
+ACCOUNT_FORMS = {"signup": "portal.accounts.sign_up.SignUpForm"}
+# An address that is added to an account never tells whether another has it.
+ACCOUNT_PREVENT_ENUMERATION = "strict"
+# Whoever follows the link has proved more than a password does; and no guessing elsewhere keeps them out then.
+ACCOUNT_LOGIN_ON_PASSWORD_RESET = True
+# Of wrong passwords: `portal.accounts.attempts`.
+ACCOUNT_RATE_LIMITS = {"login_failed": None}
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 MAIL = environment.mail()
@@ -160,7 +167,8 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SECURE_SSL_REDIRECT = flag("SECURE_SSL_REDIRECT", default=SECURE)
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if flag("TRUST_PROXY", default=False) else None
+TRUST_PROXY = flag("TRUST_PROXY", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUST_PROXY else None
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {"DIRECTIVES": policies.PAGES}
 PERMISSIONS_POLICY = policies.PERMISSIONS

@@ -2,9 +2,11 @@
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from portal.accounts.addresses import AddressesView
 from portal.kit.pages import answer_nowhere
 
 # One way in, with its limit of wrong passwords.
@@ -13,6 +15,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 handler500 = "portal.kit.pages.answer_failure"
 
 urlpatterns = [
+    path("accounts/email/", login_required(AddressesView.as_view()), name="account_email"),
     path("accounts/", include("allauth.account.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     # Django's way from an object to its page, which no object of ours has, breaks on ids that are no UUIDs.

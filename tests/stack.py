@@ -163,6 +163,9 @@ class Stack:
         fields = {"email": email, "password1": PASSWORD, "csrfmiddlewaretoken": token[1]}
         answer = web.post("/accounts/signup/", data=fields, headers={"Referer": self.url})
         assert answer.status_code == 200, answer.text
+        fields = {"login": email, "password": PASSWORD, "csrfmiddlewaretoken": token[1]}
+        answer = web.post("/accounts/login/", data=fields, headers={"Referer": self.url})
+        assert answer.status_code == 200, answer.text
         assert "sessionid" in web.cookies, answer.text
         return Person(self, email, web)
 

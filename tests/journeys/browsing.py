@@ -74,7 +74,8 @@ class Visitor:
         self.page.get_by_label("Email").fill(email)
         self.page.get_by_label("Password").fill(PASSWORD)
         self.page.get_by_role("button", name="Make the account").click()
-        self.page.wait_for_url("**/")
+        self.page.wait_for_url("**/accounts/login/")
+        self.sign_in(email)
 
     def sign_in(self, email: str) -> None:
         self.page.goto("/accounts/login/")

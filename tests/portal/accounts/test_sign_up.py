@@ -16,6 +16,7 @@ def newcomer(db: None) -> Client:
     client = Client()
     answer = client.post("/accounts/signup/", {"email": "Jo.Doe@example.com", "password1": PASSWORD})
     assert answer.status_code == 302, answer.content
+    client.post("/accounts/login/", {"login": "jo.doe@example.com", "password": PASSWORD})
     return client
 
 
@@ -59,5 +60,7 @@ def test_a_forgotten_password_is_reset_by_mail(newcomer: Client) -> None:
     assert link
     form = visitor.get(link[1], follow=True).request["PATH_INFO"]
     visitor.post(form, {"password1": "another phrase 4711", "password2": "another phrase 4711"})
+    assert "_auth_user_id" in visitor.session
+    visitor.post("/accounts/logout/")
     visitor.post("/accounts/login/", {"login": "jo.doe@example.com", "password": "another phrase 4711"})
     assert "_auth_user_id" in visitor.session
