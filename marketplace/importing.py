@@ -12,18 +12,21 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from marketplace.errors import HubUnusable
-from marketplace.validation.files import check_names
+from marketplace.validation.files import ARCHIVES, PICKLES, check_names, printable
 
 _PROBLEMS = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, httpx2.HTTPError, OSError)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """Files of a hub's repository at one commit: bytes by path, as the hub says."""
+    """Files of a hub's repository at one commit: bytes by path, as the hub says. `left_out` are those that no version
+    may have, weights among them.
+    """
 
     repository: str
     commit: str
     sizes: Mapping[str, int]
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -40,7 +43,13 @@ def look(repository: str, *, revision: str | None = None, allow: Sequence[str] =
         raise HubUnusable(repository=repository, reason=_explain(problem)) from problem
     sizes = {each.rfilename: each.size or 0 for each in found.siblings or []}
     wanted = _choose(repository, sizes, allow)
-    return Found(repository=repository, commit=found.sha or "", sizes={name: sizes[name] for name in wanted})
+    left_out = {printable(name) for name in sizes if name.rpartition(".")[2].lower() in PICKLES | ARCHIVES}
+    return Found(
+        repository=repository,
+        commit=found.sha or "",
+        sizes={name: sizes[name] for name in wanted},
+        left_out=tuple(sorted(left_out)),
+    )
 
 
 def fetch(found: Found, *, into: Path) -> None:

@@ -48,12 +48,14 @@ CODE = frozenset({"py", "pyc", "so", "dll", "dylib", "exe", "sh", "bat", "ps1", 
 def check_names(sizes: Mapping[str, int]) -> tuple[list[str], list[Finding]]:
     """The paths that may belong to a version, sorted, and what there is to say of the others.
 
-    `sizes` maps each declared path to its bytes.
+    `sizes` maps each declared path to its bytes. Pickles and archives are left out where safetensors lie beside them,
+    and refused where nothing else could hold the weights.
     """
     findings = _check_count(sizes)
+    has_weights = any(WEIGHTS.fullmatch(path) for path in sizes)
     kept = []
     for path, size in sorted(sizes.items()):
-        found = check_path(path) or _check_kind(path) or _check_size(path, size)
+        found = check_path(path) or _check_kind(path, has_weights=has_weights) or _check_size(path, size)
         if found:
             findings.append(found)
         else:
@@ -95,8 +97,10 @@ def printable(path: str) -> str:
     return path[:120].encode("unicode_escape").decode("ascii")
 
 
-def _check_kind(path: str) -> Finding | None:
+def _check_kind(path: str, *, has_weights: bool) -> Finding | None:
     suffix = path.rpartition(".")[2].lower() if "." in path else ""
+    if suffix in PICKLES | ARCHIVES and has_weights:
+        return info(path, "left-out", "Left out: what is kept are the safetensors beside it.")
     if suffix in PICKLES:
         return error(
             path,

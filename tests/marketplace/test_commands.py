@@ -89,7 +89,7 @@ def test_a_missing_folder_is_an_error(listing: Listing, tmp_path: Path) -> None:
 
 
 def test_what_is_refused_is_printed_and_not_stored(listing: Listing, model: Path, home: Path) -> None:
-    (model / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    (model / "model.safetensors").rename(model / "pytorch_model.bin")
     code, printed = refuse("publish", model, "--listing", "acme/tiny")
     assert code == 2
     assert "error    pytorch_model.bin: This is a pickle format" in printed
@@ -186,7 +186,8 @@ def test_a_hub_model_becomes_a_version(listing: Listing, hub: Hub, model: Path, 
 def test_nothing_unwanted_is_fetched_from_a_hub(listing: Listing, hub: Hub) -> None:
     for name in ("pytorch_model.bin", "modeling_evil.py", "model.onnx", "x.zip"):
         (hub.folder / name).write_bytes(b"evil")
-    run("import_hub", "them/tiny", "--listing", "acme/tiny", "--revision", "main")
+    printed = run("import_hub", "them/tiny", "--listing", "acme/tiny", "--revision", "main")
+    assert "Left out, as safetensors alone are taken: pytorch_model.bin, x.zip." in printed
     assert not hub.fetched() & {"pytorch_model.bin", "modeling_evil.py", "model.onnx", "x.zip"}
     assert "config.json" in hub.fetched()
 

@@ -220,6 +220,11 @@ def test_what_a_version_does_not_keep_need_not_be_sent(begin: Begin) -> None:
     assert [file.path for file in upload.files.all()] == ["README.md"]
 
 
+def test_pickles_beside_safetensors_need_not_be_sent(begin: Begin) -> None:
+    upload = begin([*one(b"x", "model.safetensors"), *one(b"x", "pytorch_model.bin"), *one(b"x", "x.zip")])
+    assert [file.path for file in upload.files.all()] == ["model.safetensors"]
+
+
 @pytest.mark.parametrize("sha256", ["", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 61, "0" * 64 + "\n"])
 def test_digests_are_digests(begin: Begin, sha256: str) -> None:
     with pytest.raises(UploadRefused):

@@ -81,12 +81,17 @@ def test_a_pickle_only_folder_is_refused_with_a_remedy(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["a.pt", "a.PTH", "x/training_args.bin", "a.ckpt", "a.pkl", "a.npy", "a.joblib"]
+    "name", ["a.pt", "a.PTH", "x/training_args.bin", "a.ckpt", "a.pkl", "a.npy", "a.joblib", "runs.tar.gz"]
 )
-def test_pickles_are_refused_beside_sound_weights_too(model: Path, name: str) -> None:
+def test_pickles_and_archives_beside_sound_weights_are_left_out_and_told(model: Path, name: str) -> None:
     (model / name).parent.mkdir(exist_ok=True)
     (model / name).write_bytes(b"\x80\x04.")
-    assert errors(look(model)) == {"pickle": name}
+    report = look(model)
+    assert report.ok
+    assert name not in report.kept
+    assert [(found.file, found.severity) for found in report.findings if found.rule == "left-out"] == [
+        (name, "info")
+    ]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

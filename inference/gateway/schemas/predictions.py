@@ -73,6 +73,7 @@ class ImageInput(RequestBody):
 
 
 def _decode(text: str) -> bytes:
+    text = text.strip()
     head, comma, tail = text.partition(",")
     if comma and not (head.startswith("data:") and head.endswith(";base64")):
         raise InvalidRequest("An image must be base64 or a data URL in base64.", param="input.image")
@@ -81,6 +82,8 @@ def _decode(text: str) -> bytes:
         raise InvalidRequest(
             "Images are not fetched from URLs; send the bytes as base64.", param="input.image"
         )
+    # Many encoders break lines, each with its own width and ending.
+    encoded = "".join(encoded.split())
     if len(encoded) > IMAGE_LIMIT_BYTES * 4 // 3 + 4:
         raise InvalidRequest(f"An image may have at most {IMAGE_LIMIT_BYTES} bytes.", param="input.image")
     try:

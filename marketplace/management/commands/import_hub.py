@@ -35,5 +35,7 @@ class Command(ReleaseCommand):
             except PortalError as problem:
                 raise CommandError(str(problem)) from problem
             self.stdout.write(f"Fetched {repository} at {found.commit}.")
+            if found.left_out:
+                self.stdout.write(f"Left out, as safetensors alone are taken: {', '.join(found.left_out)}.")
             options["notes"] = options["notes"] or f"Imported from {repository} at {found.commit}."
             self.release(Path(folder), options)

@@ -1,5 +1,7 @@
 """Bodies are OpenAI's: what we honour is checked, what we cannot honour is refused by name."""
 
+import base64
+import textwrap
 from typing import Any
 
 import pytest
@@ -178,6 +180,16 @@ def test_predictions_name_exactly_one_model() -> None:
     assert parse(PredictionRequest, {"version": "a/b:2", "input": {"text": "x"}}).name == "a/b:2"
     for body in ({"input": {"text": "x"}}, {"model": "a", "version": "b", "input": {"text": "x"}}):
         assert refusal_of(PredictionRequest, body)["code"] == "invalid_value"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " ", "\t"])
+def test_base64_may_be_broken_into_lines(end: str) -> None:
+    raw = bytes(range(256))
+    broken = end.join(textwrap.wrap(base64.b64encode(raw).decode(), 76)) + end
+    for text in (broken, f"data:image/png;base64,{broken}", f"{end}data:image/png;base64,{end}{broken}"):
+        assert parse(ImageInput, {"image": text}).items() == [raw]
+    with pytest.raises(InvalidRequest, match="not valid base64"):
+        parse(ImageInput, {"image": broken.replace(end, "!")}).items()
 
 
 def test_images_are_data_urls_or_base64_and_never_fetched() -> None:
