@@ -18,10 +18,11 @@ from inference.remote.faults import UpstreamFault
 MOST_EVENT_BYTES = 2 * 2**20
 _FINISH_REASONS = frozenset({"stop", "length", "content_filter"})
 _DONE = b"[DONE]"
+_PLAIN = {"role", "content"}
 
 
 class Reader:
-    """Gives a call what its server says, up to the longest text that its tokens can be."""
+    """Gathers what a server says, up to the longest text that its tokens can be; `give` passes it on."""
 
     def __init__(self, call: Call, count: Count, work: RemoteWork) -> None:
         self.finish_reason = ""
@@ -29,40 +30,42 @@ class Reader:
         self._count = count
         self._work = work
         self._is_chat = work.kind == "chat"
+        self._most_bytes = work.bounds.text_bytes
+        self._texts: list[str] = []
+        self._entries: list[dict[str, Any]] = []
+        self._beside: dict[str, str] = {}
+
+    def give(self) -> None:
+        """Give the call what has been read."""
+        if self._texts or self._entries or self._beside:
+            self._call.add("".join(self._texts), self._entries or None, self._beside)
+            self._texts, self._entries, self._beside = [], [], {}
 
     def read(self, source: dict[str, Any], probabilities: Any) -> None:
-        """A message, a delta or a completion's choice, and what is said of its tokens."""
+        """A message, a delta or a completion's choice, and what is said of its tokens. Raises `ValueError`."""
         if self._is_chat:
             text, beside = texts.read(source)
         else:
             text, beside = texts.read({"content": source.get("text")})[0], {}
+        if self._work.logprobs is not None and probabilities:
+            self._entries += logprobs.read(
+                probabilities, is_chat=self._is_chat, alternatives=self._work.logprobs
+            )
         reasoning = texts.reasoning(beside) if beside else ""
-        said = text + beside["refusal"] if "refusal" in beside else text
-        entries = self._entries(probabilities)
-        if self._is_too_long(said, reasoning):
+        said = text + beside.get("refusal", "")
+        if self._count.text_bytes + size_of(said) + size_of(reasoning) > self._most_bytes:
             text = said = self._cut(text)
             reasoning, beside = "", {}
         self._count.add(said, reasoning)
-        if text or beside or entries:
-            self._call.add(text, entries or None, beside)
-
-    def _entries(self, probabilities: Any) -> list[dict[str, Any]]:
-        wanted = self._work.logprobs
-        if wanted is None or not probabilities:
-            return []
-        return list(logprobs.read(probabilities, is_chat=self._is_chat, alternatives=wanted))
-
-    def _is_too_long(self, said: str, reasoning: str) -> bool:
-        """Counted in full only near the bound."""
-        count, most = self._count, self._work.bounds.text_bytes
-        if count.text_bytes + 4 * (len(said) + len(reasoning)) <= most:
-            return False
-        return count.text_bytes + size_of(said) + size_of(reasoning) > most
+        if text:
+            self._texts.append(text)
+        for name, more in beside.items():
+            self._beside[name] = self._beside.get(name, "") + more
 
     def _cut(self, text: str) -> str:
         self._count.is_cut = True
         self.finish_reason = "length"
-        room = self._work.bounds.text_bytes - self._count.text_bytes
+        room = self._most_bytes - self._count.text_bytes
         return text.encode()[:room].decode(errors="ignore")
 
 
@@ -85,12 +88,13 @@ class Stream(Reader):
     def feed(self, data: bytes) -> None:
         """Give the call what is new. Raises `UpstreamFault` for an error event and for what is no event."""
         if b"\n" in data:
-            lines = b"".join((*self._rest, data)).split(b"\n")
+            lines = (b"".join((*self._rest, data)) if self._rest else data).split(b"\n")
             self._rest, self._rest_bytes = [], 0
             data = lines.pop()
             for line in lines:
                 if line.startswith(b"data:"):
                     self._take(line[5:].strip())
+            self.give()
         if data:
             self._rest.append(data)
             self._rest_bytes += len(data)
@@ -113,11 +117,12 @@ class Stream(Reader):
         # What comes behind its end is no part of the answer.
         if choice is not None and not self.finish_reason:
             self._read_choice(choice)
-        self._count.note(event.get("usage"))
+        if (usage := event.get("usage")) is not None:
+            self._count.note(usage)
 
     def _read_choice(self, choice: dict[str, Any]) -> None:
         source = choice.get("delta") if self._is_chat else choice
-        if isinstance(source, dict):
+        if isinstance(source, dict) and not self._read_plain(source, choice):
             try:
                 self.read(source, choice.get("logprobs"))
             except ValueError:
@@ -126,6 +131,21 @@ class Stream(Reader):
             self.is_done = True
         elif choice.get("finish_reason"):
             self.finish_reason = _finish_reason(choice["finish_reason"])
+
+    def _read_plain(self, delta: dict[str, Any], choice: dict[str, Any]) -> bool:
+        """Nearly all pieces are a text and nothing else: no more is done for them than must be."""
+        text = delta.get("content")
+        if type(text) is not str or not delta.keys() <= _PLAIN or choice.get("logprobs"):
+            return False
+        count = self._count
+        size = size_of(text)
+        if count.text_bytes + size > self._most_bytes:
+            return False
+        if text:
+            count.pieces += 1
+            count.text_bytes += size
+            self._texts.append(text)
+        return True
 
 
 def read_whole(data: bytes, call: Call, count: Count, work: RemoteWork) -> str:
@@ -142,6 +162,7 @@ def read_whole(data: bytes, call: Call, count: Count, work: RemoteWork) -> str:
         reader.read(source, choice.get("logprobs"))
     except ValueError:
         raise _unexpected() from None
+    reader.give()
     count.note(answer.get("usage"))
     return reader.finish_reason or _finish_reason(choice.get("finish_reason"))
 
@@ -169,10 +190,11 @@ def _parse(data: bytes) -> dict[str, Any]:
 def _first_choice(answer: dict[str, Any]) -> dict[str, Any] | None:
     """The one that was asked for; others are nobody's."""
     choices = answer.get("choices")
-    if isinstance(choices, list):
-        for choice in choices:
-            if isinstance(choice, dict) and choice.get("index") in (0, None):
-                return choice
+    if not isinstance(choices, list):
+        return None
+    for choice in choices:
+        if isinstance(choice, dict) and choice.get("index") in (0, None):
+            return choice
     return None
 
 

@@ -20,6 +20,8 @@ from inference.gateway.remote.counting import LONGEST_TOKEN_BYTES, MARGIN, USUAL
 from inference.gateway.schemas import ChatRequest, CompletionRequest, EmbeddingRequest
 
 MESSAGE_TOKENS, PROMPT_TOKENS = 16, 64
+# What templates usually add to a message, and models of embeddings to a text.
+USUAL_MESSAGE_TOKENS, ITEM_TOKENS = 8, 4
 # Ends of turns and of thoughts, which leave no text.
 UNRETURNED_TOKENS = 8
 
@@ -110,11 +112,11 @@ def embed(route: Route, asked: EmbeddingRequest) -> RemoteWork:
     if asked.dimensions is not None:
         body["dimensions"] = asked.dimensions
     worst = sum(min(size + MESSAGE_TOKENS, route.context_length) for size in sizes)
-    usual, likely = 0, 0
+    usual, likely = 0, MESSAGE_TOKENS
     for size, item in zip(sizes, asked.input, strict=True):
         tokens = size // USUAL_TOKEN_BYTES + 1 if isinstance(item, str) else size
         usual += tokens
-        likely += (MARGIN * tokens if isinstance(item, str) else tokens) + MESSAGE_TOKENS
+        likely += (MARGIN * tokens if isinstance(item, str) else tokens) + ITEM_TOKENS
     bounds = Bounds(
         worst={"input_tokens": worst, "cached_tokens": worst}, usual_input=min(usual, worst), likely_input=likely,
         least_input=max(1, sum(least)),
@@ -147,12 +149,15 @@ def _generate(
     if asked.stream:
         # Whatever the caller wants to see of it: usage is what is billed.
         body |= {"stream": True, "stream_options": {"include_usage": True}}
+    # Half of what is held for them; and the whole of what goes before the first.
+    likely = overhead * USUAL_MESSAGE_TOKENS // MESSAGE_TOKENS + PROMPT_TOKENS // 2
+    stop_bytes = max((len(text.encode()) for text in asked.stop), default=0)
     bounds = Bounds(
         worst={"input_tokens": longest, "cached_tokens": longest, "output_tokens": max_tokens},
         usual_input=min(usual, longest), least_input=max(1, least),
-        likely_input=(size if exact else MARGIN * (size // USUAL_TOKEN_BYTES + 1)) + overhead,
+        likely_input=(size if exact else MARGIN * (size // USUAL_TOKEN_BYTES + 1)) + likely,
         # The server takes a stop string off the answer that it ended.
-        unreturned=UNRETURNED_TOKENS + max((len(text.encode()) for text in asked.stop), default=0),
+        unreturned=UNRETURNED_TOKENS + MARGIN * -(-stop_bytes // USUAL_TOKEN_BYTES),
         hidden_reasoning=route.endpoint.hidden_reasoning_tokens, text_bytes=limits.text_bytes(max_tokens),
     )  # fmt: skip
     streamed = bool(asked.stream)

@@ -13,7 +13,7 @@ before some of the text is added to by our estimate of the rest. The event then 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # For what nobody reports: about what texts of most languages have.
 BYTES_PER_TOKEN = 4
@@ -40,8 +40,7 @@ class Bounds:
     text_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class Counted(NamedTuple):
     """Units by meter, never above the worst case, and how many of them are reasoning. `report` is what the server said
     where it needs a look: {"input", "output", "reasoning": tokens, "unseen": tokens billed and not shown, "cut", "held"}.
     """
@@ -92,35 +91,36 @@ class Count:
             said_input, least=bounds.least_input, likely=bounds.likely_input,
             most=bounds.worst["input_tokens"], usual=bounds.usual_input,
         )  # fmt: skip
-        judged, reasoning, unseen = [inputs], 0, 0
-        quantities = {"input_tokens": inputs.units}
+        units, is_estimated, is_held = inputs
+        reasoning, unseen = 0, 0
+        # A count that the request does not bear out says nothing of its parts either.
+        cached = 0 if is_estimated else _detail(given, "prompt_tokens_details", "cached_tokens")
+        quantities = {"input_tokens": units, "cached_tokens": min(cached, units)}
         if "output_tokens" in bounds.worst:
             reasoning, unseen = self._reasoning(given, bounds)
-            outputs = self._judge_output(said_output, unseen=unseen, bounds=bounds)
-            judged.append(outputs)
-            quantities["output_tokens"] = min(outputs.units, bounds.worst["output_tokens"])
-            reasoning = min(reasoning, quantities["output_tokens"])
+            units, guessed, doubtful = self._judge_output(said_output, unseen=unseen, bounds=bounds)
+            quantities["output_tokens"] = units = min(units, bounds.worst["output_tokens"])
+            reasoning = min(reasoning, units)
             unseen = min(unseen, reasoning)
-        # A count that the request does not bear out says nothing of its parts either.
-        cached = 0 if inputs.is_estimated else _detail(given, "prompt_tokens_details", "cached_tokens")
-        quantities["cached_tokens"] = min(cached, quantities["input_tokens"])
-        is_held = self.is_cut or any(each.is_doubtful for each in judged)
-        report = {
-            "input": said_input, "output": said_output, "unseen": unseen, "cut": self.is_cut, "held": is_held,
-            "reasoning": _detail(given, "completion_tokens_details", "reasoning_tokens"),
-        }  # fmt: skip
-        return Counted(
-            quantities=quantities, reasoning=reasoning, is_held=is_held, report=report if is_held or unseen else None,
-            is_estimated=self.is_cut or any(each.is_estimated for each in judged),
-        )  # fmt: skip
+            is_estimated, is_held = is_estimated or guessed, is_held or doubtful
+        is_held = is_held or self.is_cut
+        report = None
+        if is_held or unseen:
+            report = {
+                "input": said_input, "output": said_output, "unseen": unseen, "cut": self.is_cut, "held": is_held,
+                "reasoning": _detail(given, "completion_tokens_details", "reasoning_tokens"),
+            }  # fmt: skip
+        return Counted(quantities, reasoning, is_estimated or self.is_cut, is_held, report)
 
     def _reasoning(self, given: Mapping[str, Any], bounds: Bounds) -> tuple[int, int]:
         """Of the answer's tokens: how many are reasoning, and how many of those were not shown."""
         said = _detail(given, "completion_tokens_details", "reasoning_tokens")
+        if not said:
+            return 0, 0
         unseen = min(max(0, said - self.reasoning_bytes), bounds.hidden_reasoning)
         return min(said, self.reasoning_bytes + unseen), unseen
 
-    def _judge_output(self, said: int | None, *, unseen: int, bounds: Bounds) -> "_Judged":
+    def _judge_output(self, said: int | None, *, unseen: int, bounds: Bounds) -> tuple[int, bool, bool]:
         more = self._estimate(self.pieces - self._pieces_then, self.text_bytes - self._bytes_then)
         beside = bounds.unreturned + unseen
         return _judge(
@@ -137,21 +137,15 @@ class Count:
         return min(max(pieces, _up(text_bytes, BYTES_PER_TOKEN)), likely)
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    units: int
-    is_estimated: bool = False
-    is_doubtful: bool = False
-
-
 def _judge(
     said: int | None, *, least: int, likely: int, most: int, usual: int, is_partial: bool = False
-) -> _Judged:
+) -> tuple[int, bool, bool]:
+    """Units, whether they are estimated, and whether what was said is doubtful."""
     if said is None or said < least:
-        return _Judged(usual, is_estimated=True)
+        return usual, True, False
     if said > most:
-        return _Judged(usual, is_estimated=True, is_doubtful=True)
-    return _Judged(said, is_estimated=is_partial, is_doubtful=said > likely)
+        return usual, True, True
+    return said, is_partial, said > likely
 
 
 def size_of(text: str) -> int:

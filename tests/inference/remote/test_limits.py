@@ -19,11 +19,14 @@ from tests.inference.remote.speaker import Asked, Speaker, chunk, send_json
 from tests.inference.remote.test_relayed_calls import Clients, ask, only_event, read
 
 
-def upstream(speaker: Speaker) -> Upstream:
-    facts = EndpointFacts(
+def facts_of(speaker: Speaker) -> EndpointFacts:
+    return EndpointFacts(
         version="0" * 32, base_url=speaker.base_url, model="up", max_output_tokens=8, concurrency=4, key=""
     )
-    return Upstream(facts, outbound.read({"REMOTE_ALLOW": "127.0.0.1"}))
+
+
+def upstream(speaker: Speaker) -> Upstream:
+    return Upstream(facts_of(speaker), outbound.read({"REMOTE_ALLOW": "127.0.0.1"}))
 
 
 def exchange(**limits: Any) -> Exchange:
