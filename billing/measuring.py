@@ -1,4 +1,6 @@
-"""What the calls of listings are like, for the catalogue to sort by: how many, how fast, how soon."""
+"""What the calls of listings are like, for the catalogue to sort by: how many, how fast, how soon. Sample history, and
+calls by the provider's own organisation, do not count.
+"""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -16,6 +18,8 @@ CALLS_DAYS = 30
 DAYS = 7
 # So many of a listing's newest calls are measured, and fewer than the least say nothing.
 NEWEST_CALLS = 50
+# Among so many of the newest: those of the demo world and of the provider's own people are nobody's measure.
+LOOKED_AT = 500
 FEWEST_CALLS = 5
 # Usage comes late by minutes at most, and beat by less than an hour.
 _RECENT = timedelta(hours=2)
@@ -33,15 +37,18 @@ _MEASURE = f"""
         ttft_ms = CASE WHEN seen.answered >= %(fewest)s THEN round(seen.ttft_ms)::bigint END
     FROM (
         SELECT asked.id, newest.*, coalesce((
-            SELECT sum(requests) FROM billing_dailyusage WHERE listing_id = asked.id AND day >= %(since)s
+            SELECT sum(requests - sample) FROM billing_dailyusage
+            WHERE listing_id = asked.id AND day >= %(since)s AND organisation_id <> listing.organisation_id
         ), 0) AS calls
-        FROM unnest(%(listings)s) asked (id) CROSS JOIN LATERAL (
+        FROM unnest(%(listings)s) asked (id) JOIN marketplace_listing listing USING (id) CROSS JOIN LATERAL (
             SELECT count(*) FILTER (WHERE {IS_TIMED}) AS timed, count(*) FILTER (WHERE outcome = 'succeeded') AS answered,
                 percentile_cont(0.5) WITHIN GROUP (ORDER BY {SPEED}) FILTER (WHERE {IS_TIMED}) AS speed,
                 percentile_cont(0.5) WITHIN GROUP (ORDER BY ttft_ms) FILTER (WHERE outcome = 'succeeded') AS ttft_ms
             FROM (
-                SELECT outcome, output_tokens, ttft_ms, latency_ms FROM usage_event
-                WHERE listing_id = asked.id AND id >= %(first)s ORDER BY id DESC LIMIT %(newest)s
+                SELECT outcome, output_tokens, ttft_ms, latency_ms FROM (
+                    SELECT id, outcome, output_tokens, ttft_ms, latency_ms, demo, organisation_id FROM usage_event
+                    WHERE listing_id = asked.id AND id >= %(first)s ORDER BY id DESC LIMIT %(looked_at)s
+                ) seen WHERE NOT demo AND organisation_id <> listing.organisation_id ORDER BY id DESC LIMIT %(newest)s
             ) call
         ) newest
     ) seen WHERE seen.id = figures.listing_id
@@ -64,10 +71,10 @@ def measure_known() -> None:
 
 
 def measure(listing_ids: Collection[UUID]) -> None:
-    """Calls of the last 30 days; medians of the newest of the last 7, null where too few were answered."""
+    """Calls of others in the last 30 days; medians of the newest of the last 7, null where too few were answered."""
     wanted = list(listing_ids)
     facts: dict[str, Any] = {
-        "fewest": FEWEST_CALLS, "newest": NEWEST_CALLS, "since": _since(),
+        "fewest": FEWEST_CALLS, "newest": NEWEST_CALLS, "looked_at": LOOKED_AT, "since": _since(),
         "first": ids.first_at(clock.now() - timedelta(days=DAYS)),
     }  # fmt: skip
     for start in range(0, len(wanted), _AT_ONCE):

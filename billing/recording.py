@@ -50,7 +50,7 @@ _ROLL_UP = f"""
             {", ".join(f"coalesce(sum({meter}) FILTER (WHERE {_ANSWERED}), 0) AS {meter}" for meter in METERS)},
             sum(charge) AS charge, coalesce(
                 sum(div(gross * basis_points, 10000) - div((gross - charge) * basis_points, 10000)), 0
-            ) AS commission
+            ) AS commission, coalesce(sum(requests) FILTER (WHERE demo AND {_ANSWERED}), 0) AS sample
         FROM placed GROUP BY {_IDENTITY}, hour
     ), by_hour AS (
         INSERT INTO billing_usagerollup AS known ({_IDENTITY}, hour, shard, {", ".join(_SUMS)})
@@ -64,11 +64,12 @@ _ROLL_UP = f"""
         ON CONFLICT (listing_id, day, currency, shard) DO UPDATE SET requests = known.requests + excluded.requests,
             charge = known.charge + excluded.charge, commission = known.commission + excluded.commission
     )
-    INSERT INTO billing_dailyusage AS known ({_IDENTITY}, day, shard, {", ".join(_SUMS)})
-    SELECT {_IDENTITY}, date_trunc('day', hour, 'UTC') AS day, shard, {", ".join(f"sum({name})" for name in _SUMS)}
+    INSERT INTO billing_dailyusage AS known ({_IDENTITY}, day, shard, {", ".join(_SUMS)}, sample)
+    SELECT {_IDENTITY}, date_trunc('day', hour, 'UTC') AS day, shard,
+        {", ".join(f"sum({name})" for name in _SUMS)}, sum(sample)
     FROM hours GROUP BY {_IDENTITY}, day, shard ORDER BY {_IDENTITY}, day
     ON CONFLICT (organisation_id, day, subscription_id, listing_id, version_id, api_key_id, shard)
-    DO UPDATE SET {_ADDED}
+    DO UPDATE SET {_ADDED}, sample = known.sample + excluded.sample
 """  # noqa: S608
 _RATE = f"""
     INSERT INTO billing_ratedline AS known (period_id, meter, units, charge)

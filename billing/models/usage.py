@@ -59,9 +59,12 @@ class UsageRollup(Sums):
 
 
 class DailyUsage(Sums):
-    """One day in UTC, from its midnight `day` on: what pages of many days read. The sum of its hours."""
+    """One day in UTC, from its midnight `day` on: what pages of many days read. The sum of its hours. `sample` of the
+    answered calls are the demo world's history, which nothing counts that is called measured.
+    """
 
     day = models.DateTimeField()
+    sample = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

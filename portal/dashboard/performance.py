@@ -16,11 +16,12 @@ MOST_CALLS = 20_000
 
 _BY_HOUR = f"""
     WITH calls AS (
-        SELECT date_trunc('hour', finished_at) AS hour, outcome, ttft_ms, latency_ms, output_tokens
+        SELECT date_trunc('hour', finished_at) AS hour, outcome, ttft_ms, latency_ms, output_tokens, demo,
+            organisation_id = provider_id AS own
         FROM usage_event WHERE listing_id = %s AND id >= %s
         ORDER BY id DESC LIMIT %s
     )
-    SELECT hour,
+    SELECT demo, hour,
         count(*),
         count(*) FILTER (WHERE outcome <> 'failed'),
         percentile_cont(0.5) WITHIN GROUP (ORDER BY ttft_ms) FILTER (WHERE outcome = 'succeeded'),
@@ -28,7 +29,7 @@ _BY_HOUR = f"""
         percentile_cont(0.5) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
         percentile_cont(0.95) WITHIN GROUP (ORDER BY latency_ms) FILTER (WHERE outcome = 'succeeded'),
         percentile_cont(0.5) WITHIN GROUP (ORDER BY {SPEED}) FILTER (WHERE {IS_TIMED})
-    FROM calls GROUP BY hour ORDER BY hour
+    FROM calls WHERE NOT own GROUP BY demo, hour ORDER BY hour
 """  # noqa: S608 (constants of this module)
 
 
@@ -46,12 +47,26 @@ class Hour:
     speed_p50: float | None
 
 
-def hours(listing: Listing) -> list[Hour]:
-    """The last week by hour, hours without calls left out."""
+@dataclass(frozen=True, slots=True)
+class Week:
+    """By hour, hours without calls left out. `sample` is the history that the demo world was built with: it shows what
+    the page looks like, and is never called measured.
+    """
+
+    measured: list[Hour]
+    sample: list[Hour]
+
+
+def week(listing: Listing) -> Week:
+    """The last days of calls by others than the provider's own organisation."""
     since = ids.first_at(clock.now() - timedelta(days=DAYS))
     with connection.cursor() as cursor:
         cursor.execute(_BY_HOUR, [listing.pk, since, MOST_CALLS])
-        return [Hour(*row) for row in cursor.fetchall()]
+        rows = cursor.fetchall()
+    found = {
+        is_sample: [Hour(*row) for demo, *row in rows if demo is is_sample] for is_sample in (False, True)
+    }
+    return Week(measured=found[False], sample=found[True])
 
 
 def answered_share(measured: list[Hour]) -> float | None:

@@ -74,8 +74,10 @@ def versions(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
 @require_safe
 def measured(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     context = _shared(request, owner, slug, tab="performance")
-    found = performance.hours(context["listing"])
+    week = performance.week(context["listing"])
+    found = week.measured or week.sample
     context |= {
+        "is_sample": not week.measured,
         "charts": performance.charts(found),
         "call_count": sum(hour.calls for hour in found),
         "answered": performance.answered_share(found),

@@ -45,9 +45,10 @@ def record_calls(
     first = ids.first_at(begun).int | ids.uuid7().int & (1 << 79) - 1
     known = dict.fromkeys(("requests", "input_tokens", "cached_tokens", "images", "compute_ms", "charge"), 0)
     other = {name: ids.uuid7() for name in ("subscription_id", "plan_version_id", "period_id", "lease_id")}
+    # Of somebody who is neither a party of the test nor the provider, whose own calls are not measured.
     usual = {
         "outcome": "succeeded", "output_tokens": 1, "ttft_ms": 1, "latency_ms": 1, "finish_reason": "stop",
-        "organisation_id": listing.organisation_id, "endpoint": "test", "streamed": True, "rated": {}, "demo": False,
+        "organisation_id": ids.uuid7(), "endpoint": "test", "streamed": True, "rated": {}, "demo": False,
     }  # fmt: skip
     UsageEvent.objects.bulk_create(
         UsageEvent(
