@@ -119,7 +119,9 @@ class Identifier:
         route = await self.in_thread(lambda: lookup.find_route(caller, model))
         if route.directory is None:
             return route
-        return route.with_tokenizer(await self._prompter.facts(route.directory))
+        return route.with_tokenizer(
+            await self._prompter.facts(route.directory, caller=caller.organisation_id.hex)
+        )
 
 
 class Remembered(Generic[Key, Value]):

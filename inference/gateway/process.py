@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from django.conf import settings
 
 from billing.credit.admission import Admission
+from inference import quarantine
 from inference.gateway import kept, waiting
 from inference.gateway.commands import SharedCommands
 from inference.gateway.dispatch import Dispatcher, new_publisher
@@ -21,6 +23,7 @@ from inference.gateway.remote.upstreams import Upstreams
 from inference.gateway.retrying import attempts
 from inference.gateway.roster import Roster
 from inference.gateway.watch import Watch
+from marketplace import weights
 from portal.kit import ids, supervision
 from portal.kit import redis as redis_kit
 from portal.kit.redis import is_passing
@@ -42,7 +45,7 @@ class GatewayProcess:
 
     def __init__(self) -> None:
         self.redis: Redis = redis_kit.new_async_client()
-        self.prompter = Prompter()
+        self.prompter = Prompter(on_fault=self._quarantine)
         self.identifier = Identifier(self.prompter)
         self.commands = commands = SharedCommands(self.redis)
         # Admission asks no more of its client than scripts and pipelines.
@@ -95,6 +98,15 @@ class GatewayProcess:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._let_go)
+
+    def _quarantine(self, directory: Path, times: int) -> None:
+        version = weights.version_of(directory)
+        detail = f"{times} short prompts within ten minutes took far longer to prepare than they may."
+        log.warning("version %s is taken out of service: %s", version, detail)
+        self.spawn(self._begin_quarantine(version, detail))
+
+    async def _begin_quarantine(self, version: str, detail: str) -> None:
+        await self.redis.eval(*quarantine.beginning(version, kind="template_slow", detail=detail))
 
     def _let_go(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)

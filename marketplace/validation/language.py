@@ -13,6 +13,7 @@ from marketplace.validation.configs import Config
 from marketplace.validation.documents import read_bytes, read_optional
 from marketplace.validation.files import MIB
 from marketplace.validation.report import Finding, LocalFile, Refusal, error, info, warning
+from marketplace.validation.speed import judge_rendering
 
 TOKENIZER = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -171,7 +172,7 @@ def _judge_template(answer: Mapping[str, Any] | None) -> list[Finding]:
         return [error(TEMPLATE, "template", message, "Correct the chat template or remove it.")]
     if answer["length"] > MAX_PROMPT_CHARACTERS:
         return [error(TEMPLATE, "template", f"It makes {answer['length']} characters of a greeting.")]
-    return []
+    return judge_rendering(TEMPLATE, answer)
 
 
 def _read_eos(files: Mapping[str, LocalFile], config: Config) -> tuple[tuple[int, ...], Finding | None]:

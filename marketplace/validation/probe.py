@@ -9,11 +9,17 @@ import contextlib
 import json
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 ANSWERED = [*MESSAGES, {"role": "assistant", "content": "Mercato answers."}]
+LONG_TALK = [
+    {"role": role, "content": "How are you, and how is the weather today?"}
+    for _ in range(50)
+    for role in ("user", "assistant")
+]
 
 
 def limit(terms: dict[str, Any]) -> None:
@@ -82,7 +88,21 @@ def probe_template(source: str, terms: dict[str, Any]) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         template.render(messages=ANSWERED, add_generation_prompt=False, **terms["special_tokens"])
     held = [name for name, token in terms["special_tokens"].items() if token and token in text]
-    return {"length": len(text), "holds": held}
+    return {"length": len(text), "holds": held} | time_template(template, terms)
+
+
+def time_template(template: Any, terms: dict[str, Any]) -> dict[str, float]:
+    """Processor seconds of a greeting and of a long talk, as in calls: the template is compiled and has run once."""
+
+    def measure(messages: list[dict[str, str]]) -> float:
+        began = time.thread_time()
+        try:
+            template.render(messages=messages, add_generation_prompt=True, **terms["special_tokens"])
+        except Exception:  # a template may refuse such a talk
+            return 0.0
+        return time.thread_time() - began
+
+    return {"seconds": measure(MESSAGES), "longer_seconds": measure(LONG_TALK)}
 
 
 def main() -> None:

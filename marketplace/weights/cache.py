@@ -54,6 +54,11 @@ def _name(version_id: UUID, files: Collection[VersionFile], *, complete: bool) -
     return f"{version_id.hex}-{hashlib.sha256(paths.encode()).hexdigest()[:16]}"
 
 
+def version_of(place: Path) -> str:
+    """The version, in hex, whose files a directory of this cache holds."""
+    return place.name.partition("-")[0]
+
+
 def _build(place: Path, files: Collection[VersionFile]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))

@@ -214,6 +214,8 @@ PHRASES = (
     gettext_noop("A greeting cannot be rendered with it: {problem}"),
     gettext_noop("Correct the chat template or remove it."),
     gettext_noop("It makes {length} characters of a greeting."),
+    gettext_noop("Rendering a talk with it takes {seconds} s of processor time; a call may take {most} s."),
+    gettext_noop("Make the chat template simpler: its loops should go over the messages alone."),
     gettext_noop("eos_token_id {value} lies outside the vocabulary."),
     # Findings of the trial run.
     gettext_noop("It needs {needed} bytes, more than a worker here has."),

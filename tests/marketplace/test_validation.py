@@ -404,6 +404,30 @@ def test_a_costly_or_prying_template_is_refused(
     assert not Path("owned").exists()
 
 
+@pytest.mark.parametrize(
+    ("template", "rules"),
+    [
+        ("{% for a in range(9000) %}{% for b in range(3000) %}{% endfor %}{% endfor %}x", {"template-slow"}),
+        (
+            "{% for a in messages %}{% for b in messages %}{% for c in messages %}{% for d in messages %}"
+            "{% endfor %}{% endfor %}{% endfor %}{% endfor %}x",
+            {"template-slow"},
+        ),
+        ("{% for m in messages %}{{ m.content | trim }}{% endfor %}", set()),
+    ],
+)
+def test_a_template_too_slow_for_calls_is_refused_with_its_time(
+    model: Path, template: str, rules: set[str]
+) -> None:
+    (model / "chat_template.jinja").write_text(template)
+    found = look(model)
+    assert errors(found).keys() == rules
+    if rules:
+        slow = next(finding for finding in found.findings if finding.rule == "template-slow")
+        assert "s of processor time; a call may take 0.25 s." in slow.message
+        assert "simpler" in slow.remedy
+
+
 def test_a_template_file_wins_over_the_one_in_the_settings(model: Path) -> None:
     (model / "chat_template.jinja").write_text("{% if %}")
     assert errors(look(model)) == {"template": "chat_template.jinja"}

@@ -2,7 +2,8 @@
 
 A frame is a 4-byte little-endian length and a msgpack body. A job that runs too long is ended by the
 kernel together with this process (SIGPROF counts its processor time, SIGALRM the wall clock), which
-also stops native code that no exception could; the parent sees the end of the stream, and starts anew.
+also stops native code that no exception could; the parent sees the end of the stream, and starts another
+one. Loading a tokenizer may take long; after that a job may take what its length explains, and little more.
 """
 
 import gc
@@ -11,7 +12,9 @@ import resource
 import signal
 import struct
 import sys
+import time
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +25,14 @@ from inference.gateway.prompting.templates import TemplateTooLong
 from inference.gateway.prompting.tokenizing import TextCodec, read_codec
 
 CODECS_KEPT = 16
+# With so much memory and more than one tokenizer this process ends, and the next one loads what is used.
+RESIDENT_BYTES = 2**30
+# The first job with a tokenizer is what makes it build its tables.
+FIRST_SECONDS = 1.0
+SECONDS_PER_BYTE = 2e-6
+# A loaded machine may run this process rarely, so the wall clock gets much more room.
+WALL_FACTOR, WALL_SECONDS = 10, 5.0
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _LENGTH = struct.Struct("<I")
 
 
@@ -30,6 +41,12 @@ class Codecs:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, TextCodec] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __contains__(self, directory: str) -> bool:
+        return directory in self._kept
 
     def get(self, directory: str) -> TextCodec:
         codec = self._kept.get(directory)
@@ -43,30 +60,49 @@ class Codecs:
         return codec
 
 
-def serve(source: BinaryIO, sink: BinaryIO, *, cpu_seconds: float, memory_bytes: int) -> None:
-    """Answer jobs until the parent closes the stream."""
+def serve(
+    source: BinaryIO, sink: BinaryIO, *, cpu_seconds: float, quick_seconds: float, memory_bytes: int
+) -> None:
+    """Answer jobs until the parent closes the stream, or this process has grown too large."""
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     codecs = Codecs()
     while head := source.read(_LENGTH.size):
-        job = msgpack.unpackb(source.read(_LENGTH.unpack(head)[0]), strict_map_key=False)
-        _set_timers(cpu_seconds)
-        answer = msgpack.packb(_answer(codecs, job))
+        (size,) = _LENGTH.unpack(head)
+        job = msgpack.unpackb(source.read(size), strict_map_key=False)
+        is_new = job["directory"] not in codecs
+        begun = time.process_time()
+        loading = 0.0
+        if is_new:
+            _set_timers(cpu_seconds)
+            answer = _answer(codecs, job, _load)
+            loading = time.process_time() - begun
+        if not is_new or "ok" in answer:
+            usual = (FIRST_SECONDS if is_new else quick_seconds) + size * SECONDS_PER_BYTE
+            _set_timers(min(cpu_seconds, usual))
+            answer = _answer(codecs, job, _WORK[job["work"]])
         _set_timers(0)
-        sink.write(_LENGTH.pack(len(answer)) + answer)
+        answer |= {"seconds": time.process_time() - begun, "loading": loading}
+        packed = msgpack.packb(answer)
+        sink.write(_LENGTH.pack(len(packed)) + packed)
         sink.flush()
+        if is_new and len(codecs) > 1 and _resident_bytes() > RESIDENT_BYTES:
+            return
 
 
 def _set_timers(cpu_seconds: float) -> None:
-    # A loaded machine may run this process rarely, so the wall clock gets much more room.
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
-    signal.setitimer(signal.ITIMER_REAL, cpu_seconds * 10)
+    signal.setitimer(signal.ITIMER_REAL, max(cpu_seconds * WALL_FACTOR, WALL_SECONDS) if cpu_seconds else 0)
 
 
-def _answer(codecs: Codecs, job: dict[str, Any]) -> dict[str, Any]:
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
+
+
+def _answer(codecs: Codecs, job: dict[str, Any], work: Callable[..., Any]) -> dict[str, Any]:
     try:
         codec = codecs.get(job["directory"])
-        return {"ok": _WORK[job["work"]](codec, job)}
+        return {"ok": work(codec, job)}
     except FileNotFoundError as error:
         return {"error": "missing", "reason": str(error)[:500]}
     except TemplateTooLong:
@@ -88,8 +124,8 @@ def _answer(codecs: Codecs, job: dict[str, Any]) -> dict[str, Any]:
         return {"error": "refused", "reason": str(error)[:500]}
     except RecursionError:
         return {"error": "refused", "reason": "the template recurses too deeply"}
-    except Exception as error:
-        # `tokenizers` raises plain Exception for a file that it cannot read.
+    except BaseException as error:
+        # `tokenizers` raises plain Exception for a file that it cannot read, and may panic at what it has read.
         return {"error": "unreadable", "reason": str(error)[:500]}
 
 
@@ -111,6 +147,10 @@ def _refuse_too_long(codec: TextCodec, job: dict[str, Any], text: str) -> None:
         least = -(-len(text) // codec.longest_token)
         if least > job["most_tokens"]:
             raise TooLong(least)
+
+
+def _load(codec: TextCodec, job: dict[str, Any]) -> None:
+    """Nothing more: the codec is there."""
 
 
 def _facts(codec: TextCodec, job: dict[str, Any]) -> dict[str, Any]:
@@ -149,4 +189,10 @@ if __name__ == "__main__":
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     # Nothing that a library prints may land among the answers.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(sys.stdin.buffer, answers, cpu_seconds=float(sys.argv[1]), memory_bytes=int(sys.argv[2]))
+    serve(
+        sys.stdin.buffer,
+        answers,
+        cpu_seconds=float(sys.argv[1]),
+        quick_seconds=float(sys.argv[2]),
+        memory_bytes=int(sys.argv[3]),
+    )

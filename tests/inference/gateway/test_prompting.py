@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,14 @@ from tokenizers import (
     trainers,
 )
 
-from inference.gateway.errors import NoChatTemplate, PromptRefused, PromptTooExpensive, ServiceUnavailable
-from inference.gateway.prompting import Prompter, PromptTooLong, line, prompter
+from inference.gateway.errors import (
+    NoChatTemplate,
+    PromptRefused,
+    PromptTooExpensive,
+    ServiceUnavailable,
+    headers_of,
+)
+from inference.gateway.prompting import PromptBudgetSpent, Prompter, PromptTooLong, budgets, line, prompter
 from inference.gateway.prompting.line import TooManyPrompts
 from inference.gateway.prompting.tokenizing import read_codec
 from tests.inference.gateway import templates_of_the_hub as hub
@@ -247,20 +255,29 @@ async def test_an_endless_template_is_killed_and_others_are_still_served(tmp_pat
     await running.close()
 
 
-async def test_a_version_that_keeps_killing_the_child_is_shut_out(
+async def test_a_caller_whose_prompts_keep_killing_children_is_told_to_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prompter, "QUARANTINE_SECONDS", 3600)
+    # On a busy machine a good part comes back while the next child starts.
+    monkeypatch.setattr(budgets, "OF_BOTH", replace(budgets.OF_BOTH, rate=0.01))
     running = Prompter(cpu_seconds=0.1)
     bad = byte_level(tmp_path / "bad", template=ENDLESS)
-    for _ in range(prompter.OFFENCES_ALLOWED):
-        with pytest.raises(PromptTooExpensive):
-            await running.chat(bad, CONVERSATIONS[0])
+    good = byte_level(tmp_path / "good", template=hub.CHATML)
+    ask = partial(running.chat, bad, CONVERSATIONS[0], caller="first")
+    ends = [(await asyncio.gather(ask(), return_exceptions=True))[0] for _ in range(5)]
+    kills = sum(isinstance(end, PromptTooExpensive) for end in ends)
+    assert 0 < kills <= budgets.OF_BOTH.most / budgets.KILL_SECONDS + 1
+    refused = ends[-1]
+    assert isinstance(refused, PromptBudgetSpent)
+    assert refused.status == 429
+    assert "your organisation's prompts for this model" in str(refused)
+    assert 1 <= int(headers_of(refused)["retry-after"]) <= budgets.OF_BOTH.most / budgets.OF_BOTH.rate
     # Nothing would stop this call any more but the memory of what it did.
     (bad / "chat_template.jinja").write_text(hub.CHATML)
     running.cpu_seconds = prompter.CPU_SECONDS
-    with pytest.raises(PromptTooExpensive):
-        await running.chat(bad, CONVERSATIONS[0])
+    with pytest.raises(PromptBudgetSpent):
+        await running.chat(bad, CONVERSATIONS[0], caller="first")
+    assert await running.chat(good, CONVERSATIONS[0], caller="first"), "other models are not meant"
     # Another caller's use of the version is none of this one's fault.
     assert await running.chat(bad, CONVERSATIONS[0], caller="another")
     await running.close()
@@ -270,28 +287,28 @@ async def test_nobody_is_blamed_for_a_child_that_was_killed_from_outside(tmp_pat
     running = Prompter()
     good = byte_level(tmp_path, template=hub.CHATML)
     expected = await running.chat(good, CONVERSATIONS[0])
-    child = running._child
-    assert child is not None
-    child.kill()
+    (child,) = running._children
+    assert child.process is not None
+    child.process.kill()
     # The parent has not heard of it yet: these are written to a dead child.
     answers = await asyncio.gather(*(running.chat(good, CONVERSATIONS[0]) for _ in range(3)))
     assert answers == [expected] * 3
-    assert running._child is not child
+    assert child not in running._children
     await running.close()
 
 
 async def test_a_job_at_which_every_child_is_killed_is_given_up(tmp_path: Path) -> None:
-    running = Prompter(cpu_seconds=60)
+    running = Prompter(cpu_seconds=60, quick_seconds=60)
     bad = byte_level(tmp_path / "bad", template=ENDLESS)
     good = byte_level(tmp_path / "good", template=hub.CHATML)
     hopeless = asyncio.ensure_future(running.chat(bad, CONVERSATIONS[0]))
     after = asyncio.ensure_future(running.chat(good, CONVERSATIONS[0]))
-    killed = None
     for _ in range(prompter.DEATHS_ALLOWED + 1):
-        while running._child is None or running._child is killed:
+        while not (at_it := [c for c in running._children if c.jobs and c.jobs[0].directory == str(bad)]):
             await asyncio.sleep(0.01)
-        killed = running._child
-        killed.kill()
+        await at_it[0].end()
+        while at_it[0] in running._children:
+            await asyncio.sleep(0.01)
     with pytest.raises(PromptTooExpensive):
         await hopeless
     assert await after
@@ -399,7 +416,7 @@ async def test_a_tokenizer_that_may_drop_characters_has_no_longest_token(tmp_pat
 
 async def test_one_caller_cannot_fill_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "BYTES_PER_CALLER", 1000)
-    running = Prompter()
+    running = Prompter(most_children=2)
     directory = byte_level(tmp_path, template=None)
     ask = running.encode
     answers = await asyncio.gather(
