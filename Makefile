@@ -106,6 +106,5 @@ $(BUILT): $(NODE_MODULES) $(FRONT_END_SOURCES)
 	@$(WITH_NODE) npm run --silent build
 	@touch $@
 
-chromium:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
-		echo "The browser tests need Chromium (Debian: apt-get install chromium)."; exit 1; }
+chromium: $(INSTALLED_DEV)
+	@sh deploy/chromium.sh $(VENV)

@@ -1,14 +1,17 @@
 """A real Chromium, and what its console and axe say of every page it shows."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+FETCHED = ROOT / ".venv" / "chromium" / "chromium"
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 PASSWORD = "a long enough phrase 42"
@@ -20,12 +23,21 @@ FLAGS = [
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The machine's Chromium, or Playwright's own."""
+    """The machine's Chromium, or the one that `make test` fetched. A machine without one skips its tests."""
+    if (program := find_chromium()) is None:
+        assert not os.environ.get("CI"), "no Chromium: CI runs the browser tests too"
+        pytest.skip("no Chromium here: `make chromium` says why (Debian: apt-get install chromium)")
     with sync_playwright() as playwright:
-        installed = shutil.which("chromium") or shutil.which("chromium-browser")
-        browser = playwright.chromium.launch(executable_path=installed, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
         browser.close()
+
+
+def find_chromium() -> str | None:
+    """CHROMIUM, one on the path, or that of `deploy/chromium.sh`."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    on_path = next(filter(None, map(shutil.which, names)), None)
+    return os.environ.get("CHROMIUM") or on_path or (str(FETCHED) if FETCHED.exists() else None)
 
 
 # A name that the sprite does not hold draws nothing, and nobody complains.
