@@ -5,10 +5,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, serializers, viewsets
+from rest_framework import mixins
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from billing import budgets, earnings, invoicing, usage
 from billing.models import UsageEvent
@@ -28,10 +27,14 @@ from portal.accounts.models import ApiKey, Organisation, User
 from portal.kit import clock
 from portal.kit.api import KeysetPagination
 from portal.kit.errors import NotFound
+from portal.kit.serializers import QuerySerializer
+from portal.kit.views import APIView, GenericViewSet
 
 
 class UsageView(APIView):
     """What the organisation has used."""
+
+    queries = {"GET": UsageQuerySerializer}
 
     @extend_schema(
         operation_id="usage_retrieve", parameters=[UsageQuerySerializer], responses=UsageSerializer
@@ -51,11 +54,12 @@ class UsageView(APIView):
 
 
 @extend_schema(parameters=[RequestQuerySerializer])
-class RequestViewSet(mixins.ListModelMixin, viewsets.GenericViewSet[UsageEvent]):
+class RequestViewSet(mixins.ListModelMixin, GenericViewSet[UsageEvent]):
     """The organisation's calls, newest first."""
 
     serializer_class = RequestSerializer
     pagination_class = KeysetPagination
+    queries = {"GET": RequestQuerySerializer}
 
     def get_queryset(self) -> QuerySet[UsageEvent]:
         if getattr(self, "swagger_fake_view", False):
@@ -74,6 +78,8 @@ class DraftInvoiceView(APIView):
 
 class EarningsView(APIView):
     """What the organisation has earned as a provider."""
+
+    queries = {"GET": RangeSerializer}
 
     @extend_schema(
         operation_id="earnings_retrieve", parameters=[RangeSerializer], responses=EarningsSerializer
@@ -103,6 +109,6 @@ def _viewed(request: Request) -> Organisation:
     return organisation
 
 
-def _asked(query: serializers.Serializer[Any]) -> dict[str, Any]:
+def _asked(query: QuerySerializer) -> dict[str, Any]:
     query.is_valid(raise_exception=True)
     return dict(query.validated_data)

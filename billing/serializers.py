@@ -4,11 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema_field
-from rest_framework import serializers
 
 from billing import budgets, earnings, invoicing, spans, usage
 from billing.models import Outcome, UsageEvent
-from portal.kit import clock
+from portal.kit import clock, serializers
 from portal.kit.money import Money
 
 _DEFAULT_RANGE = timedelta(days=30)
@@ -36,7 +35,7 @@ class StandingSerializer(serializers.Serializer[budgets.Standing]):
     ends = serializers.DateTimeField(allow_null=True, help_text="When the window ends; null for all time.")
 
 
-class RangeSerializer(serializers.Serializer[dict[str, Any]]):
+class RangeSerializer(serializers.QuerySerializer):
     """Half-open [start, end), by default the last 30 days. Sums are kept by the hour, so either bound is moved to the
     next whole hour in UTC, and the answer says which bounds it used: spans that adjoin add up.
     """
@@ -121,7 +120,7 @@ class RequestSerializer(serializers.ModelSerializer[UsageEvent]):
         return dict(MoneySerializer(Money(event.charge, event.currency)).data)
 
 
-class RequestQuerySerializer(serializers.Serializer[dict[str, Any]]):
+class RequestQuerySerializer(serializers.QuerySerializer):
     """Which requests to list. `since` and `until` bound the time of admission, half-open, to the millisecond."""
 
     listing_id = serializers.UUIDField(required=False)

@@ -211,7 +211,7 @@ def _read_cursor(cursor: str) -> UUID:
     try:
         return ids.parse("req", cursor)
     except ValueError as error:
-        raise CursorInvalid(cursor=cursor) from error
+        raise CursorInvalid(cursor=cursor, param="cursor") from error
 
 
 def _grouped(rows: Rows, *, by: By, step: Step | None) -> list[Mapping[str, Any]]:

@@ -114,17 +114,22 @@ def check(wanted: Wanted, *, task: str) -> Wanted:
         raise EndpointInvalid(reason="A remote endpoint can serve text generation or embeddings only.")
     if not 1 <= len(wanted.model) <= 200 or not wanted.model.isprintable():
         raise EndpointInvalid(
-            reason="Give the model's name on the server, in at most 200 printable characters."
+            reason="Give the model's name on the server, in at most 200 printable characters.", param="model"
         )
     generates = task == Task.TEXT_GENERATION
     if not 1 <= wanted.context_length <= MOST_TOKENS:
-        raise EndpointInvalid(reason=f"The context length must be from 1 to {MOST_TOKENS} tokens.")
+        reason = f"The context length must be from 1 to {MOST_TOKENS} tokens."
+        raise EndpointInvalid(reason=reason, param="context_length")
     if generates and not 1 <= wanted.max_output_tokens <= wanted.context_length:
-        raise EndpointInvalid(reason="The longest answer must be from 1 token to the context length.")
+        reason = "The longest answer must be from 1 token to the context length."
+        raise EndpointInvalid(reason=reason, param="max_output_tokens")
     if generates and not 0 <= wanted.hidden_reasoning_tokens <= wanted.max_output_tokens:
-        raise EndpointInvalid(reason="The reasoning not shown must be from 0 tokens to the longest answer.")
+        reason = "The reasoning not shown must be from 0 tokens to the longest answer."
+        raise EndpointInvalid(reason=reason, param="hidden_reasoning_tokens")
     if not 1 <= wanted.concurrency <= MOST_CONCURRENT:
-        raise EndpointInvalid(reason=f"The calls at once must be from 1 to {MOST_CONCURRENT}.")
+        raise EndpointInvalid(
+            reason=f"The calls at once must be from 1 to {MOST_CONCURRENT}.", param="concurrency"
+        )
     _check_key(wanted.api_key)
     return Wanted(
         base_url=canonical_url(wanted.base_url), model=wanted.model, context_length=wanted.context_length,
@@ -143,29 +148,35 @@ def canonical_url(text: str) -> str:
         parts = urlsplit(text.strip())
         port = parts.port
     except ValueError:
-        raise EndpointInvalid(reason=f"The base URL must be an address {example}.") from None
+        raise EndpointInvalid(
+            reason=f"The base URL must be an address {example}.", param="base_url"
+        ) from None
     authority = _AUTHORITY.fullmatch(parts.netloc)
     if parts.scheme not in ("http", "https") or not authority or len(text) > 300:
-        raise EndpointInvalid(reason=f"The base URL must be an address {example}.")
+        raise EndpointInvalid(reason=f"The base URL must be an address {example}.", param="base_url")
     path = parts.path.rstrip("/")
     if parts.query or parts.fragment or not _PATH.fullmatch(path) or ".." in path:
-        raise EndpointInvalid(reason=f"The base URL must be a plain address without a query, {example}.")
+        reason = f"The base URL must be a plain address without a query, {example}."
+        raise EndpointInvalid(reason=reason, param="base_url")
     host = parts.hostname or ""
     allowed = settings.OUTBOUND.names(host)
     if parts.scheme == "http" and not allowed:
         raise EndpointInvalid(
-            reason="The base URL must be https: the operator has not allowed plain HTTP to it."
+            reason="The base URL must be https: the operator has not allowed plain HTTP to it.",
+            param="base_url",
         )
     default = 443 if parts.scheme == "https" else 80
     if not allowed and (port or default) not in settings.OUTBOUND.ports:
-        raise EndpointInvalid(reason=f"Port {port or default} is not among those that the operator allows.")
+        reason = f"Port {port or default} is not among those that the operator allows."
+        raise EndpointInvalid(reason=reason, param="base_url")
     shown = authority[1].lower() if port in (None, default) else f"{authority[1].lower()}:{port}"
     return f"{parts.scheme}://{shown}{path}"
 
 
 def _check_key(text: str) -> None:
     if len(text) > 2_000 or not text.isascii() or not text.isprintable() or " " in text:
-        raise EndpointInvalid(reason="An API key is printable ASCII without spaces, at most 2000 characters.")
+        reason = "An API key is printable ASCII without spaces, at most 2000 characters."
+        raise EndpointInvalid(reason=reason, param="api_key")
 
 
 def _seal(text: str) -> str:

@@ -125,11 +125,11 @@ def check(terms: Terms, *, kind: str, task: str) -> None:
     fee or a price.
     """
     if kind not in Plan.Kind.values:
-        raise PlanInvalid(reason=f"A plan is free, paid or mixed, not {kind!r}.")
+        raise PlanInvalid(reason=f"A plan is free, paid or mixed, not {kind!r}.", param="kind")
     _check_numbers(terms)
     meters = [component.meter for component in terms.components]
     if twice := {meter for meter in meters if meters.count(meter) > 1}:
-        raise PlanInvalid(reason=f"{min(twice)} is priced twice.")
+        raise PlanInvalid(reason=f"{min(twice)} is priced twice.", param="components")
     for component in terms.components:
         _check_component(component, task=task)
     _check_kind(terms, kind=kind)
@@ -146,21 +146,24 @@ def _check_numbers(terms: Terms) -> None:
         value = getattr(terms, name)
         most = MOST if name in ("monthly_fee", "spend_cap") else 2**31 - 1
         if value is not None and not 0 <= value <= most:
-            raise PlanInvalid(reason=f"{name} must be from 0 to {most}.")
+            raise PlanInvalid(reason=f"{name} must be from 0 to {most}.", param=name)
 
 
 def _check_component(component: Component, *, task: str) -> None:
     meter = component.meter
     if meter not in METERS[task]:
         counted = ", ".join(sorted(METERS[task]))
-        raise PlanInvalid(reason=f"A {task} model never counts {meter!r}. It counts {counted}.")
+        reason = f"A {task} model never counts {meter!r}. It counts {counted}."
+        raise PlanInvalid(reason=reason, param="components")
     if not 0 <= component.included <= MOST or not 1 <= component.per <= MOST:
-        raise PlanInvalid(reason=f"{meter}: included must be from 0, per from 1, both to {MOST}.")
+        reason = f"{meter}: included must be from 0, per from 1, both to {MOST}."
+        raise PlanInvalid(reason=reason, param="components")
     if component.amount is not None and not 0 <= component.amount <= MOST:
-        raise PlanInvalid(reason=f"{meter}: the amount must be from 0 to {MOST}.")
+        raise PlanInvalid(reason=f"{meter}: the amount must be from 0 to {MOST}.", param="components")
     if component.amount is None and not component.included:
         raise PlanInvalid(
-            reason=f"{meter} has neither a price nor included units, so no call could ever run."
+            reason=f"{meter} has neither a price nor included units, so no call could ever run.",
+            param="components",
         )
 
 
@@ -168,13 +171,16 @@ def _check_kind(terms: Terms, *, kind: str) -> None:
     charges = bool(terms.monthly_fee) or terms.has_price
     includes = any(component.included for component in terms.components)
     if kind == Plan.Kind.FREE and charges:
-        raise PlanInvalid(reason="A free plan has no fee and no price. Make it a paid or mixed one.")
+        reason = "A free plan has no fee and no price. Make it a paid or mixed one."
+        raise PlanInvalid(reason=reason, param="components")
     if kind == Plan.Kind.PAID and (includes or not charges):
         raise PlanInvalid(
-            reason="A paid plan has a fee or a price and includes nothing. Make it a mixed one."
+            reason="A paid plan has a fee or a price and includes nothing. Make it a mixed one.",
+            param="components",
         )
     if kind == Plan.Kind.MIXED and not (includes and charges):
-        raise PlanInvalid(reason="A mixed plan includes some units, and has a fee or a price besides.")
+        reason = "A mixed plan includes some units, and has a fee or a price besides."
+        raise PlanInvalid(reason=reason, param="components")
 
 
 def _add_version(plan: Plan, *, number: int, terms: Terms) -> PlanVersion:

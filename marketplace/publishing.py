@@ -79,7 +79,7 @@ def _check_fields(listing: Listing) -> None:
         listing.clean_fields()
     except ValidationError as error:
         name, messages = next(iter(error.message_dict.items()))
-        raise Invalid(reason=f"{name}: {messages[0]}") from error
+        raise Invalid(reason=f"{name}: {messages[0]}", param=name) from error
 
 
 def add_version(listing: Listing, *, by: User, files: Files, notes: str = "") -> Version:

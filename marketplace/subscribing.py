@@ -42,7 +42,7 @@ def change_plan(
     """
     membership.require(by, subscription.organisation, "buy")
     if plan.listing_id != subscription.listing_id:
-        raise PlanInvalid(reason="The plan belongs to another listing.")
+        raise PlanInvalid(reason="The plan belongs to another listing.", param="plan")
     _refuse_closed(plan, buyer=subscription.organisation)
     if spend_cap is None and subscription.spend_cap != subscription.plan_version.spend_cap:
         spend_cap = subscription.spend_cap
@@ -164,4 +164,4 @@ def _end(subscription: Subscription, *, by: User) -> None:
 
 def _check_cap(spend_cap: int) -> None:
     if not 0 <= spend_cap <= MOST:
-        raise PlanInvalid(reason=f"The spend cap must be from 0 to {MOST}.")
+        raise PlanInvalid(reason=f"The spend cap must be from 0 to {MOST}.", param="spend_cap")

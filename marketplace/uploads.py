@@ -71,9 +71,10 @@ def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str =
 def _check_declared(files: Sequence[Declared]) -> list[Declared]:
     by_path = {declared["path"]: declared for declared in files}
     if len(by_path) != len(files):
-        raise UploadRefused(reason="A path is declared twice.", findings=[])
+        raise UploadRefused(reason="A path is declared twice.", findings=[], param="files")
     if not all(SHA256.fullmatch(declared["sha256"]) for declared in files):
-        raise UploadRefused(reason="Every sha256 must be 64 lower-case hexadecimal digits.", findings=[])
+        reason = "Every sha256 must be 64 lower-case hexadecimal digits."
+        raise UploadRefused(reason=reason, findings=[], param="files")
     kept, findings = check_names({path: declared["size"] for path, declared in by_path.items()})
     if wrong := [finding for finding in findings if finding.severity == "error"]:
         reason = f"{wrong[0].file}: {wrong[0].message} {wrong[0].remedy}".strip()

@@ -12,6 +12,9 @@ from portal.kit.pages import answer_nowhere
 # One way in, with its limit of wrong passwords.
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+handler400 = "portal.kit.pages.answer_unreadable"
+handler403 = "portal.kit.pages.answer_forbidden"
+handler404 = "portal.kit.pages.answer_missing"
 handler500 = "portal.kit.pages.answer_failure"
 
 urlpatterns = [

@@ -3,7 +3,6 @@
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from marketplace import endpoints
 from marketplace.api import access
@@ -14,6 +13,7 @@ from marketplace.api.serializers import (
     NewEndpointSerializer,
     OwnVersionSerializer,
 )
+from portal.kit.views import APIView
 
 
 class EndpointList(APIView):

@@ -4,11 +4,9 @@ from typing import Any
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.generics import GenericAPIView
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from marketplace import catalogue, publishing, subscribing
 from marketplace.api import access
@@ -27,6 +25,7 @@ from marketplace.models import Listing, Version
 from portal.accounts.auth import acting_organisation
 from portal.kit.errors import NotFound
 from portal.kit.keysets import Order
+from portal.kit.views import APIView, GenericAPIView
 
 
 class LookOrSignIn(BasePermission):
@@ -41,6 +40,7 @@ class ListingList(GenericAPIView[Listing]):
     pagination_class = ListingPagination
     serializer_class = ListingBriefSerializer
     queryset = Listing.objects.none()
+    queries = {"GET": SearchSerializer}
     order: Order | None = None
 
     @extend_schema(

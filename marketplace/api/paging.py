@@ -12,6 +12,7 @@ from rest_framework.utils.urls import replace_query_param
 from rest_framework.views import APIView
 
 from portal.kit import keysets
+from portal.kit.api import LIMIT_SCHEMA, read_limit
 from portal.kit.errors import Invalid
 from portal.kit.keysets import Order
 
@@ -23,6 +24,8 @@ class ListingPagination(BasePagination):
     """`limit` and `after`, without a count: `{"next": address or null, "results": [...]}`. The view's `order` are the
     keys of what it lists; None for results in the order of a rank, of which there is a bounded number.
     """
+
+    parameters = ("limit", "after")
 
     def paginate_queryset(
         self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: APIView | None = None
@@ -52,7 +55,7 @@ class ListingPagination(BasePagination):
 
     def get_schema_operation_parameters(self, view: APIView) -> list[Any]:
         return [
-            {"name": "limit", "in": "query", "required": False, "schema": {"type": "integer"}},
+            {"name": "limit", "in": "query", "required": False, "schema": LIMIT_SCHEMA | {"maximum": MOST}},
             {
                 "name": "after", "in": "query", "required": False, "schema": {"type": "string"},
                 "description": "Where the page begins: as the `next` of the page before has it.",
@@ -67,8 +70,6 @@ def _name(order: Order | None) -> str:
 
 def _read_cursor(request: Request, order: Order | None) -> Any:
     """Raises `Invalid`."""
-    if "offset" in request.query_params:
-        raise Invalid(reason="There is no offset: follow the next of each page.")
     text = request.query_params.get("after")
     if not text:
         return None
@@ -77,12 +78,11 @@ def _read_cursor(request: Request, order: Order | None) -> Any:
     except (signing.BadSignature, TypeError, ValueError):
         name, place = "", None
     if name != _name(order):
-        raise Invalid(reason="after must be as the next of the page before had it, for the same sort.")
+        raise Invalid(
+            reason="after must be as the next of the page before had it, for the same sort.", param="after"
+        )
     return place
 
 
 def _read_limit(request: Request) -> int:
-    text = request.query_params.get("limit", "50")
-    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST:
-        raise Invalid(reason=f"limit must be a whole number from 1 to {MOST}.")
-    return int(text)
+    return read_limit(request, usual=50, most=MOST)

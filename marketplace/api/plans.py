@@ -6,7 +6,6 @@ from typing import Any
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from marketplace import pricing
 from marketplace.api import access
@@ -14,6 +13,7 @@ from marketplace.api.listings import LookOrSignIn
 from marketplace.api.serializers import NewPlanSerializer, PlanSerializer, TermsSerializer
 from marketplace.models import Listing, Plan
 from portal.kit.errors import NotFound
+from portal.kit.views import APIView
 
 
 class PlanList(APIView):

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from rest_framework import serializers
-
 from marketplace.cards import MAX_CHARACTERS
 from marketplace.catalogue import SORTS
 from marketplace.endpoints import MOST_CONCURRENT, MOST_TOKENS
@@ -23,9 +21,10 @@ from marketplace.models import (
 )
 from marketplace.pricing import MOST, latest_version
 from marketplace.validation.files import MAX_FILES, MAX_PATH_LENGTH
+from portal.kit import serializers
 
 
-class SearchSerializer(serializers.Serializer[Any]):
+class SearchSerializer(serializers.QuerySerializer):
     q = serializers.CharField(required=False, default="", allow_blank=True, max_length=200)
     task = serializers.ChoiceField(choices=Task.choices, required=False, default="")
     plan_kind = serializers.ChoiceField(choices=Plan.Kind.choices, required=False, default="")
@@ -180,6 +179,12 @@ class DeclaredFileSerializer(serializers.Serializer[Any]):
 class UploadBeginSerializer(serializers.Serializer[Any]):
     files = serializers.ListField(child=DeclaredFileSerializer(), allow_empty=False, max_length=MAX_FILES)
     notes = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)
+
+
+class OffsetSerializer(serializers.QuerySerializer):
+    offset = serializers.IntegerField(
+        min_value=0, max_value=2**62, help_text="The chunk's first byte in the file."
+    )
 
 
 class UploadFileSerializer(serializers.ModelSerializer[UploadFile]):

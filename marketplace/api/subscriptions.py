@@ -4,10 +4,8 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.generics import GenericAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from marketplace import subscribing
 from marketplace.api import access
@@ -20,6 +18,7 @@ from marketplace.api.serializers import (
 from marketplace.models import Subscription
 from portal.accounts.auth import acting_organisation
 from portal.kit.errors import NotFound
+from portal.kit.views import APIView, GenericAPIView
 
 
 def own(request: Request) -> QuerySet[Subscription]:

@@ -4,15 +4,15 @@ from typing import IO, Any
 from uuid import UUID
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from marketplace import uploads
 from marketplace.api import access
 from marketplace.api.serializers import (
+    OffsetSerializer,
     OwnVersionSerializer,
     UploadBeginSerializer,
     UploadFileSerializer,
@@ -21,7 +21,8 @@ from marketplace.api.serializers import (
 from marketplace.models import Upload
 from portal.accounts.models import ApiKey
 from portal.kit import clock
-from portal.kit.errors import Invalid, NotFound
+from portal.kit.errors import NotFound
+from portal.kit.views import APIView
 
 
 class ChunkParser(BaseParser):
@@ -63,21 +64,21 @@ class UploadDetail(APIView):
 
 class UploadedFile(APIView):
     parser_classes = [ChunkParser]
+    queries = {"PUT": OffsetSerializer}
 
     @extend_schema(
         operation_id="uploads_append",
-        parameters=[OpenApiParameter("offset", OpenApiTypes.INT64, required=True)],
+        parameters=[OffsetSerializer],
         request={"application/octet-stream": OpenApiTypes.BINARY},
         responses=UploadFileSerializer,
     )
     def put(self, request: Request, upload_id: UUID, path: str) -> Response:
         """Add the next bytes of a file. A wrong offset answers 409 with the right one."""
         upload = _find(request, upload_id)
-        offset = request.query_params.get("offset", "")
-        if not offset.isdecimal() or len(offset) > 18:
-            raise Invalid(reason="offset must be the number of the chunk's first byte in the file.")
+        asked = OffsetSerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
         chunk = request.data if isinstance(request.data, bytes) else b""
-        file = uploads.append(upload, path, offset=int(offset), chunk=chunk)
+        file = uploads.append(upload, path, offset=asked.validated_data["offset"], chunk=chunk)
         return Response(UploadFileSerializer(file).data)
 
 

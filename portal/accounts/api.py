@@ -6,18 +6,19 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, serializers, viewsets
+from rest_framework import mixins
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.views import APIView
 
 from portal.accounts import api_keys, key_handover, key_limits, membership
 from portal.accounts.auth import acting_organisation
 from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, MOST_BUDGET, RATES, KeyLimits
 from portal.accounts.membership import KeyFate
 from portal.accounts.models import ApiKey, Membership, Organisation, Role, Scope, User
+from portal.kit import serializers
 from portal.kit.errors import NotFound
+from portal.kit.views import APIView, GenericViewSet
 
 
 class OrganisationSerializer(serializers.ModelSerializer[Organisation]):
@@ -48,7 +49,7 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
         return key_handover.held(member.organisation_id, member.user_id).count()
 
 
-class KeyFateSerializer(serializers.Serializer[Any]):
+class KeyFateSerializer(serializers.QuerySerializer):
     keys = serializers.CharField(
         required=False, default="",
         help_text="What becomes of the keys that the member holds: `revoke`, or the id of the membership that takes "
@@ -120,9 +121,7 @@ def user_of(request: Request) -> User:
     return request.user
 
 
-class OrganisationViewSet(
-    mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Organisation]
-):
+class OrganisationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[Organisation]):
     """The caller's organisations. An API key sees its own organisation alone."""
 
     serializer_class = OrganisationSerializer
@@ -168,12 +167,15 @@ class MemberList(APIView):
 class MemberDetail(APIView):
     """One membership: change its role or end it."""
 
+    queries = {"DELETE": KeyFateSerializer}
+
     @extend_schema(operation_id="members_change", request=RoleSerializer, responses=MemberSerializer)
     def patch(self, request: Request, slug: str, member_id: UUID) -> Response:
+        organisation = find_organisation(request, slug)
         given = RoleSerializer(data=request.data)
         given.is_valid(raise_exception=True)
         changed = membership.change_role(
-            find_organisation(request, slug), by=user_of(request), membership_id=member_id,
+            organisation, by=user_of(request), membership_id=member_id,
             role=given.validated_data["role"],
         )  # fmt: skip
         return Response(MemberSerializer(changed).data)
@@ -190,7 +192,7 @@ class MemberDetail(APIView):
         return Response(status=204)
 
 
-class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ApiKey]):
+class ApiKeyViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, GenericViewSet[ApiKey]):
     """API keys of the organisation that the caller acts for."""
 
     serializer_class = ApiKeySerializer

@@ -33,12 +33,12 @@ def issue(
     if Scope.MANAGE in scopes:
         require(by, organisation, "publish")
     if not name.strip():
-        raise Invalid(reason="A key needs a name, such as the app that will use it.")
+        raise Invalid(reason="A key needs a name, such as the app that will use it.", param="name")
     names.check(name, what="The name")
     if not scopes or not set(scopes) <= set(Scope.values):
-        raise Invalid(reason=f"A key needs at least one scope of {', '.join(Scope.values)}.")
+        raise Invalid(reason=f"A key needs at least one scope of {', '.join(Scope.values)}.", param="scopes")
     if expires_at is not None and expires_at <= clock.now():
-        raise Invalid(reason="The expiry lies in the past.")
+        raise Invalid(reason="The expiry lies in the past.", param="expires_at")
     secret = secrets.token_hex(32)
     key = ApiKey.objects.create(
         organisation=organisation, created_by=by, holder=by, name=name.strip(), scopes=sorted(set(scopes)),

@@ -34,13 +34,14 @@ class KeyLimits:
         found = asdict(self)
         for name in RATES:
             if not 0 <= found[name] <= MOST_A_MINUTE:
-                raise Invalid(reason=f"{_words(name)} must be from 0 to {MOST_A_MINUTE}.")
+                raise Invalid(reason=f"{_words(name)} must be from 0 to {MOST_A_MINUTE}.", param=name)
         for name in BUDGETS:
             if found[name] is not None and not 0 <= found[name] <= MOST_BUDGET:
                 most = Money(MOST_BUDGET, self.budget_currency)
-                raise Invalid(reason=f"{_words(name)} must be from 0 to {most}.")
+                raise Invalid(reason=f"{_words(name)} must be from 0 to {most}.", param=name)
         if len(self.budget_currency) != 3 or not self.budget_currency.isalpha():
-            raise Invalid(reason="The budget's currency must be a code of three letters, such as USD.")
+            reason = "The budget's currency must be a code of three letters, such as USD."
+            raise Invalid(reason=reason, param="budget_currency")
         return found | {"budget_currency": self.budget_currency.upper()}
 
 

@@ -4,6 +4,7 @@ Django's ASGI handler writes a whole body to a temporary file before any middlew
 without a limit in front anyone could fill the disk.
 """
 
+import json
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,7 +26,7 @@ class LimitedBodies:
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
         if declared.isdigit() and int(declared) > self._most:
-            await self._refuse(send)
+            await self._refuse(scope, send)
             return
         await self._count(scope, receive, send)
 
@@ -49,14 +50,18 @@ class LimitedBodies:
             await self._app(scope, counted, noted)
         except _TooLarge:
             if not started:
-                await self._refuse(send)
+                await self._refuse(scope, send)
 
-    async def _refuse(self, send: Send) -> None:
-        text = f"The request's body is larger than {self._most} bytes. Send files in smaller pieces.\n"
+    async def _refuse(self, scope: Scope, send: Send) -> None:
+        text = f"The request's body is larger than {self._most} bytes. Send files in smaller pieces."
+        kind, body = b"text/plain; charset=utf-8", f"{text}\n".encode()
+        if scope["path"].startswith("/api/"):
+            refusal = {"code": "request_too_large", "message": text, "limit": self._most}
+            kind, body = b"application/json", json.dumps({"error": refusal}).encode()
         headers: list[Any] = [
-            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-type", kind),
             (b"connection", b"close"),
             (b"x-content-type-options", b"nosniff"),
         ]
         await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+        await send({"type": "http.response.body", "body": body})

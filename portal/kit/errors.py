@@ -30,6 +30,13 @@ class NotAllowed(PortalError):
     message = gettext_noop("Your role {role} may not {action}. Ask an owner or admin of the organisation.")
 
 
+class UnknownParameter(PortalError):
+    """Of a query string. `hint` is the nearest name, or those that there are."""
+
+    code = "unknown_parameter"
+    message = "There is no parameter '{name}' here.{hint}"
+
+
 class Conflict(PortalError):
     status = 409
     code = "conflict"
