@@ -1,5 +1,6 @@
 """Cells of the request log, whose pages have fifty rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.urls import reverse
@@ -55,29 +56,27 @@ def cost(call: UsageEvent) -> SafeString:
     """What was charged, and whether the quantities are our own count or the server's report needs a look."""
     charged = money(call.charge, call.currency)
     if call.report:
-        return format_html("{} {}", charged, server_report(call))
-    if not call.estimated:
+        word, why = server_report(call.report)
+    elif call.estimated:
+        word = _("estimated")
+        why = _("The provider's server reported no usage; the tokens are our own count.")
+    else:
         return charged
-    why = _("The provider's server reported no usage; the tokens are our own count.")
-    return format_html('{} <abbr title="{}">{}</abbr>', charged, why, _("estimated"))
+    return format_html('{} <abbr title="{}">{}</abbr>', charged, why, word)
 
 
-def server_report(call: UsageEvent) -> SafeString:
-    """What the provider's server said of the call, beside what was billed."""
-    report: Any = call.report
+def server_report(report: Mapping[str, Any]) -> tuple[str, str]:
+    """What the provider's server said of a call, beside what was billed: in a word, and in sentences."""
     if not report["held"]:
         why = _("%(n)s reasoning tokens were reported by the provider's server and not shown.")
-        return _marked(_("reasoning not shown"), why % {"n": f"{report['unseen']:,}"})
+        return _("reasoning not shown"), why % {"n": f"{report['unseen']:,}"}
     if report["cut"]:
-        why = _("The answer was longer than it may be, so we cut it; the tokens are our own count.")
-        return _marked(_("cut"), why)
+        return _("cut"), _(
+            "The answer was longer than it may be, so we cut it; the tokens are our own count."
+        )
     facts = {name: "–" if report[name] is None else f"{report[name]:,}" for name in ("input", "output")}
     why = _(
         "The provider's server reported %(input)s tokens in and %(output)s out. That is more than the text usually "
-        "comes to; what it earns of this call waits for the operator."
+        "comes to, so what it earns of this call is held until the operator has looked."
     )
-    return _marked(_("checked"), why % facts)
-
-
-def _marked(word: str, why: str) -> SafeString:
-    return format_html('<abbr title="{}">{}</abbr>', why, word)
+    return _("checked"), why % facts

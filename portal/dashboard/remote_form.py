@@ -34,7 +34,7 @@ class EndpointForm(forms.Form):
         help_text=_("No call may ask for more."),
     )  # fmt: skip
     hidden_reasoning_tokens = forms.IntegerField(
-        label=_("Reasoning not shown, in tokens"), min_value=0, max_value=MOST_TOKENS, initial=0, required=False,
+        label=_("Hidden reasoning in tokens"), min_value=0, max_value=MOST_TOKENS, initial=0, required=False,
         help_text=_("The most that an answer bills beyond the text it shows. Callers see this number."),
     )  # fmt: skip
     concurrency = forms.IntegerField(

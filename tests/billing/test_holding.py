@@ -10,7 +10,7 @@ from billing import earnings, holding, invariants, invoicing, ledger, recording
 from billing.errors import AlreadyDecided
 from billing.events import Event, Rated
 from billing.models import HeldEarning, LedgerAccount, UsageEvent
-from portal.kit import clock
+from portal.kit import clock, ids
 from tests.billing.events import make_event
 from tests.billing.shop import Shop, open_shop
 from tests.conftest import Cast
@@ -130,3 +130,27 @@ def test_operators_decide_and_others_do_not(shop: Shop, cast: Cast) -> None:
     decide(cast.browser(cast.operator), "reverse", first)
     assert [first.state, second.state] == [HeldEarning.State.RELEASED, HeldEarning.State.REVERSED]
     assert second.decided_by == cast.operator
+
+
+def test_a_caller_sees_what_was_reported_and_what_became_of_it(cast: Cast) -> None:
+    shop = open_shop(
+        components={"output_tokens": (0, 7, 1)},
+        consumer=cast.outsider.personal_organisation,
+        provider=cast.acme,
+    )
+    recording.record([sold(shop, 0, 15, report=REPORT)], shard=0)
+    held = HeldEarning.objects.get()
+    address = f"/console/requests/{ids.public('req', held.pk)}/"
+    browser = cast.browser(cast.outsider)
+    assert "reported 5 tokens in and 90,000 out" in browser.get(address).content.decode()
+    answer = browser.get(f"/api/requests/?listing_id={shop.listing.pk}").json()["results"][0]
+    assert answer["report"] == REPORT
+    holding.reverse(held.pk, by=cast.operator)
+    assert "The operator has credited the charge." in browser.get(address).content.decode()
+    assert "Credited calls" in browser.get("/console/invoice/").content.decode()
+    earned = cast.browser(cast.owner).get("/api/earnings/").json()
+    assert (earned["total"]["net"]["amount"], earned["held"]["amount"], earned["balance"]["amount"]) == (
+        0,
+        0,
+        0,
+    )

@@ -9,8 +9,9 @@ from django.views.decorators.http import require_GET
 
 from billing import usage as metered
 from billing.events import METERS
-from billing.models import UsageEvent
+from billing.models import HeldEarning, UsageEvent
 from marketplace.models import Meter, PriceComponent
+from portal.dashboard import log_cells
 from portal.dashboard.acting import actor
 from portal.dashboard.reasons import TOLD
 from portal.kit import ids
@@ -46,6 +47,10 @@ def page(request: HttpRequest, request_id: str) -> HttpResponse:
         "path": f"/v1/{call.endpoint}",
         "told": TOLD[call.why] if call.why else None,
         "counted": _counted(call),
+        "report": log_cells.server_report(call.report) if call.report else None,
+        "decision": HeldEarning.objects.filter(pk=wanted).exclude(state="held").first()
+        if call.report
+        else None,
         "is_elsewhere": call.organisation_id != acting.organisation.pk,
     }
     return render(request, "console/request.html", context)
