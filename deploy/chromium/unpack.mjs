@@ -29,6 +29,9 @@ here=$(cd "$(dirname "$0")" && pwd)/unpacked
 # What the machine has comes first; the package's are for what it lacks.
 export LD_LIBRARY_PATH="\${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$here:$here/al2023/lib"
 export FONTCONFIG_FILE="$here/fonts.conf"
+# Under POSIX's locale it says that its language is "en-US@posix", which is none.
+unset LC_ALL
+export LANG=en_US.UTF-8
 exec "$here/chromium" "$@"
 `;
 const path = join(dirname(here), "chromium");
