@@ -17,6 +17,7 @@ class Reason(StrEnum):
     RUN_TOO_LONG = "run_too_long"
     INTERRUPTED = "interrupted"
     UNDELIVERED = "undelivered"
+    REVERSED = "reversed"
     WRITTEN_OFF = "written_off"
     REVOKED = "revoked"
     CALLER_LEFT = "caller_left"

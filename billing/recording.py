@@ -98,13 +98,14 @@ _HOLD = """
 # An event can be new only once, so the first one names the batch.
 _EARNED = """
     SELECT period_id, min(id::text)::uuid, organisation_id, provider_id, currency, sum(charge)::bigint
-    FROM usage_batch WHERE charge > 0 GROUP BY period_id, organisation_id, provider_id, currency ORDER BY period_id
+    FROM usage_batch WHERE charge <> 0 GROUP BY period_id, organisation_id, provider_id, currency
+    HAVING sum(charge) <> 0 OR bool_or((report->>'held')::boolean) ORDER BY period_id
 """
 # A key's budgets count a call on the day on which they admitted it.
 _KEY_DAYS = """
     INSERT INTO billing_keyday AS known (api_key_id, day, charge)
     SELECT api_key_id, admitted_on, sum(charge) FROM usage_batch
-    WHERE api_key_id IS NOT NULL AND charge > 0 GROUP BY 1, 2 ORDER BY 1, 2
+    WHERE api_key_id IS NOT NULL AND charge <> 0 GROUP BY 1, 2 ORDER BY 1, 2
     ON CONFLICT (api_key_id, day) DO UPDATE SET charge = known.charge + excluded.charge
 """
 _PERIODS = """

@@ -27,7 +27,7 @@ _FAILING = """
     SELECT version.id, count(*), count(*) FILTER (WHERE calls.failed)
     FROM marketplace_version version CROSS JOIN LATERAL (
         SELECT version_id, outcome = 'failed' AS failed, finish_reason
-        FROM usage_event WHERE listing_id = version.listing_id AND id >= %s
+        FROM usage_event WHERE listing_id = version.listing_id AND id >= %s AND outcome <> 'reversed'
         ORDER BY id DESC LIMIT %s
     ) calls
     WHERE version.id = ANY(%s) AND calls.version_id = version.id AND calls.finish_reason <> 'refused'

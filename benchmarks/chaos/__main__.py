@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks import publishing
 from benchmarks.chaos import storm
+from benchmarks.chaos.comparing import FAULTS
 from benchmarks.chaos.storm import Outcome
 from benchmarks.results import at_least, at_most, row
 
@@ -14,7 +15,7 @@ KILLS_PER_MINUTE = 12
 
 
 def main() -> int:
-    """Exit status 1 if anything was lost, doubled, overspent, leaked or answered dishonestly."""
+    """Exit status 1 if anything was lost, doubled, overspent, leaked, charged undelivered or answered dishonestly."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument(
         "--minutes", type=float, default=5.0, help="how long processes are killed (default: 5)"
@@ -43,17 +44,17 @@ def describe(outcome: Outcome) -> None:
     print(f"killed: {killed}; {outcome.calls} calls; {outcome.served_after} answered after the last kill")
     for what, count in sorted(outcome.verdict.counts.items()):
         print(f"  {what:<24} {count:>8,}")
-    for kind in ("lost", "doubled", "overspent", "leaked", "dishonest"):
+    for kind in FAULTS:
         for sentence in getattr(outcome.verdict, kind)[:20]:
             print(f"  {kind}: {sentence}")
 
 
 def rows_of(outcome: Outcome, *, command: str) -> list[dict[str, Any]]:
-    """The kills, and five counts that have to be zero."""
+    """The kills, and the counts that have to be zero."""
     verdict = outcome.verdict
     total = sum(outcome.kills.values())
     rows = [row("chaos.kills", total, "kills", command=command, goal=at_least(1))]
-    for kind in ("lost", "doubled", "overspent", "leaked", "dishonest"):
+    for kind in FAULTS:
         count = len(getattr(verdict, kind))
         rows.append(row(f"chaos.{kind}", count, kind, command=command, better="lower", goal=at_most(0)))
     return rows

@@ -16,6 +16,7 @@ import redis
 
 from benchmarks.chaos.calling import Received
 from benchmarks.chaos.market import Market
+from billing.reversals import reversal_of
 from inference import protocol
 from portal.kit import ids
 from tests.stack import ROOT
@@ -23,7 +24,8 @@ from tests.stack import ROOT
 QUIET_SECONDS = 60.0
 METERS = ("input_tokens", "output_tokens")
 _EVENTS = """
-    SELECT id, outcome, charge, input_tokens, output_tokens FROM usage_event
+    SELECT event.id, organisation.slug, outcome, charge, input_tokens, output_tokens
+    FROM usage_event event JOIN accounts_organisation organisation ON organisation.id = event.organisation_id
 """
 _OVERSPENT = """
     SELECT subscription.id::text || ' spent ' || sum(event.charge) || ' of ' || subscription.spend_cap
@@ -40,10 +42,14 @@ _OVERSPENT = """
 """
 
 
+FAULTS = ("lost", "doubled", "overspent", "leaked", "dishonest", "undelivered")
+
+
 @dataclass(frozen=True)
 class Recorded:
     """A usage event, as far as clients and workers know it too."""
 
+    consumer: str
     outcome: str
     charge: int
     quantities: Mapping[str, int]
@@ -58,11 +64,12 @@ class Verdict:
     overspent: list[str] = field(default_factory=list)
     leaked: list[str] = field(default_factory=list)
     dishonest: list[str] = field(default_factory=list)
+    undelivered: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_good(self) -> bool:
-        return not (self.lost or self.doubled or self.overspent or self.leaked or self.dishonest)
+        return not any(getattr(self, kind) for kind in FAULTS)
 
 
 def compare(market: Market, received: Sequence[Received]) -> Verdict:
@@ -75,6 +82,9 @@ def compare(market: Market, received: Sequence[Received]) -> Verdict:
         verdict.overspent += [row[0] for row in connection.execute(_OVERSPENT)]
     _compare_with_clients(received, events, verdict)
     _compare_with_workers(journal, events, verdict)
+    verdict.undelivered += find_undelivered(received, events)
+    given_back = [reversal_of(one) for one in _ids_of(received, "answered")]
+    verdict.counts["received and given back"] = sum(reversal in events for reversal in given_back)
     verdict.doubled += check_books(market)
     verdict.dishonest += judge_refusals(received)
     verdict.counts.update(Counter(f"received: {one.how}" for one in received))
@@ -92,8 +102,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 def _read_events(connection: "psycopg.Connection[Any]") -> dict[UUID, Recorded]:
     rows = connection.execute(_EVENTS)
     return {
-        identity: Recorded(outcome, charge, dict(zip(METERS, counted, strict=True)))
-        for identity, outcome, charge, *counted in rows
+        identity: Recorded(consumer, outcome, charge, dict(zip(METERS, counted, strict=True)))
+        for identity, consumer, outcome, charge, *counted in rows
     }
 
 
@@ -128,8 +138,31 @@ def _compare_with_workers(
             verdict.lost.append(f"{request} was generated and is on no record")
     for request, event in events.items():
         counted = {meter: generated.get(request, {}).get(meter, 0) for meter in METERS}
-        if event.outcome != "failed" and event.quantities != counted:
+        if event.outcome not in ("failed", "reversed") and event.quantities != counted:
             verdict.doubled.append(f"{request}: the worker counted {counted}, the record has {event}")
+
+
+def find_undelivered(received: Sequence[Received], events: Mapping[UUID, Recorded]) -> list[str]:
+    """Charges, not given back, for calls whose ends nobody can have received: their connections broke, or no client
+    knows of them. Who left a whole answer by himself does not know its id, and pays all the same.
+    """
+    charged = {
+        identity for identity, event in events.items()
+        if event.charge > 0 and reversal_of(identity) not in events
+    }  # fmt: skip
+    unknown = charged - _ids_of(received, "answered", "left", "opened", "refused")
+    broken = unknown & _ids_of(received, "broken")
+    found = [f"{one} broke off, and {events[one].charge} was charged" for one in sorted(broken)]
+    nameless = Counter(events[one].consumer for one in unknown - broken)
+    left = Counter(one.consumer for one in received if one.how == "left" and not one.request)
+    return found + [
+        f"{consumer} was charged for {count} calls that it knows nothing of, and left {left[consumer]}"
+        for consumer, count in nameless.items() if count > left[consumer]
+    ]  # fmt: skip
+
+
+def _ids_of(received: Sequence[Received], *how: str) -> set[UUID]:
+    return {ids.parse("req", one.request) for one in received if one.request and one.how in how}
 
 
 def check_books(market: Market) -> list[str]:
@@ -180,6 +213,8 @@ def _find_leftovers(client: "redis.Redis") -> Iterator[str]:
     for name, count in (("holds", client.zcard("holds")), ("usage", client.xlen("usage"))):
         if count:
             yield f"{count} entries of {name}"
+    for key in client.scan_iter("undelivered:*", count=1000):
+        yield f"{client.hlen(key)} calls of {key.decode()} neither confirmed nor given back"
     for key in client.scan_iter("lease:*", count=1000):
         held = {
             name.decode(): int(value)

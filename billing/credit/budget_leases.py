@@ -143,7 +143,8 @@ def _close(lease_id: UUID, *, unused_since: str = "") -> bool:
         if lease is None:
             return False
         window = _window_of(lease)
-        used = budgets.spent(lease.api_key_id, window) + budgets.forfeited(lease.api_key_id, window)
+        # A reversal may give a key back what another's calls had paid for.
+        used = max(0, budgets.spent(lease.api_key_id, window) + budgets.forfeited(lease.api_key_id, window))
         unaccounted = max(0, lease.granted - used)
         lease.forfeited = unaccounted if held < 0 else min(held, unaccounted)
         lease.closed_at = clock.now()
@@ -158,7 +159,7 @@ def _grant_first(key: ApiKey, window: Window, *, run: str) -> UUID | None:
         if _of_window(key, window).filter(closed_at=None).exists():
             return None
         allowed = getattr(locked, _FIELDS[window.span]) or 0
-        used = budgets.spent(key.pk, window) + budgets.forfeited(key.pk, window)
+        used = max(0, budgets.spent(key.pk, window) + budgets.forfeited(key.pk, window))
         lease = BudgetLease.objects.create(
             api_key=locked, span=window.span, first_day=window.first_day, run=run,
             granted=limits.slice_after(allowed, after=used),

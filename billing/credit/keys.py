@@ -9,6 +9,9 @@ HOLDS = "holds"
 # Sorted set: period hex -> unix ms of the last admission under its lease.
 LEASES = "leases"
 
+# Sorted set: reply stream of a web process that delivers finals -> deadline in unix ms.
+READERS = "readers"
+
 # Sorted set: budget lease hex -> unix ms of the last admission under it.
 BUDGETS = "budgets"
 
@@ -26,6 +29,11 @@ def hold(request_id: UUID) -> str:
 def budget(lease_id: UUID) -> str:
     """Hash: what one window of a key's budget has settled (q), holds (h), was granted (l) and is allowed (x)."""
     return f"budget:{lease_id.hex}"
+
+
+def undelivered(reader: str) -> str:
+    """Hash: what was charged and has not been delivered yet by a reader, by request hex."""
+    return f"undelivered:{reader}"
 
 
 def live(holder_id: UUID) -> str:

@@ -28,11 +28,14 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "renewing": ("run", "lease", "renewing"),
     "attaching": ("attaching",),
     "forgetting": ("run", "lease", "forgetting"),
+    "delivering": ("run", "lease", "delivering"),
+    "reversing": ("run", "rating", "lease", "reversing"),
+    "departing": ("run", "lease", "departing"),
     "leaving": ("leaving",),
 }
 # They end calls and keep them alive. Admission is refused by a Redis that is full, before it wrote anything;
 # what opens and closes leases passes there, as it deletes before it writes.
-_EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching", "forgetting"})
+_EVEN_IF_FULL = frozenset({"settlement", "renewing", "attaching", "forgetting", "delivering", "reversing"})
 
 
 @cache

@@ -40,8 +40,10 @@ def finish(
     reply: str | None,
     final: bytes,
     facts_extra: FinishFacts,
+    reader: str | None = None,
 ) -> Any:
-    """End a call. `quantities` are units per meter; one request is added. `final` goes to the stream `reply`.
+    """End a call. `quantities` are units per meter; one request is added. `final` goes to the stream `reply`, whose
+    reader delivers it, or `reader` does (`billing.credit.delivery`).
 
     Answers `[charge in micro-minor units, outcome]`; the outcome is b"gone" if there was no hold left or its
     lease was lost, and then nothing is charged. A failed call, and one that put out no token although it
@@ -49,7 +51,7 @@ def finish(
     is queued: `scripting.load` once beforehand, and upon `NoScriptError` load and send it again.
     """
     arguments = _arguments(
-        request_id, outcome, quantities, facts_extra, reply=reply, final=final, lapsed_by=""
+        request_id, outcome, quantities, facts_extra, reply=reply, final=final, lapsed_by="", reader=reader
     )
     return scripting.send(client, "settlement", *arguments)
 
@@ -75,6 +77,7 @@ def _arguments(
     reply: str | None,
     final: bytes,
     lapsed_by: str,
+    reader: str | None = None,
 ) -> tuple[list[str], list[Any]]:
     # Who left before anything was done has used nothing, not even a request.
     counted = {"requests": 1, **quantities} if quantities or outcome == "succeeded" else {}
@@ -86,7 +89,12 @@ def _arguments(
         final,
         msgpack.packb(counted),
         msgpack.packb(dict(extra)),
+        reader or reply or "",
     ]
     for meter, units in counted.items():
         args += [meter, units]
-    return [keys.hold(request_id), keys.HOLDS, keys.USAGE_STREAM], args
+    script_keys = [
+        keys.hold(request_id), keys.HOLDS, keys.USAGE_STREAM, keys.READERS,
+        keys.undelivered(reader or reply or ""),
+    ]  # fmt: skip
+    return script_keys, args

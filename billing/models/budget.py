@@ -20,7 +20,6 @@ class KeyDay(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["api_key", "day"], name="key_day_once"),
-            models.CheckConstraint(condition=Q(charge__gte=0), name="key_day_not_negative"),
         ]
 
     def __str__(self) -> str:

@@ -13,11 +13,14 @@ from portal.kit import ids
 
 
 class Outcome(models.TextChoices):
-    """How a call ended. A failed one costs nothing."""
+    """How a call ended. A failed one costs nothing. What is reversed is no call: it takes back one that was charged,
+    with negative units, because nobody can have received its end.
+    """
 
     SUCCEEDED = "succeeded"
     CANCELLED = "cancelled"
     FAILED = "failed"
+    REVERSED = "reversed"
 
 
 class UsageEvent(models.Model):

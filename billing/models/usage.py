@@ -113,9 +113,6 @@ class RatedLine(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["period", "meter"], name="rated_line_once"),
-            models.CheckConstraint(
-                condition=models.Q(units__gte=0, charge__gte=0), name="rated_line_not_negative"
-            ),
         ]
 
     def __str__(self) -> str:

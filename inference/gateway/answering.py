@@ -63,9 +63,24 @@ async def answer_whole(
     """Wait for the end. Raises the call's failure, or `ClientGone`."""
     async with attended(process, call, request.receive):
         await call.wait_end()
+    if call.failure is not None or call.ending is None:
+        # A refusal is delivered by whoever catches it; who has left waits for nothing.
+        process.deliveries.note(call)
     reached = reached_end(call)
     headers = {**usage.headers(call), **usage.cost_headers(call, reached)}
-    return json_response(shape(reached), headers=headers)
+    return Delivery(process, call, json_response(shape(reached), headers=headers))
+
+
+class Delivery(Response):
+    """A whole answer, and the note that it has been delivered."""
+
+    def __init__(self, process: "GatewayProcess", call: Call, answer: Response) -> None:
+        self._process, self._call, self._answer = process, call, answer
+        self.background = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(scope, receive, send)
+        self._process.deliveries.note_answered(self._call, scope)
 
 
 def reached_end(call: Call) -> Ending:
@@ -96,11 +111,14 @@ class EventStream(Response):
         async with attended(self._process, call, receive):
             await call.wait(seconds=HEADERS_WAIT_SECONDS)
             if call.failure is not None:
+                self._process.deliveries.note(call)
                 raise call.failure
             await send({"type": "http.response.start", "status": 200, "headers": self._opening_headers()})
             async for events in self._events():
                 await send({"type": "http.response.body", "body": events, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+            if call.is_over:
+                self._process.deliveries.note_answered(call, scope)
 
     def _opening_headers(self) -> list[tuple[bytes, bytes]]:
         headers = {

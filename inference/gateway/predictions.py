@@ -54,7 +54,7 @@ async def create(process: "GatewayProcess", request: Request) -> Response:
         ending.refuse(process, call)
         raise
     finished = asyncio.Event()
-    process.spawn(_follow(call, records, record, single=single, finished=finished))
+    process.spawn(_follow(process, call, records, record, single=single, finished=finished))
     seconds = _seconds_to_wait(request.headers.get("prefer", ""))
     if seconds:
         await _wait(finished, seconds)
@@ -99,7 +99,13 @@ def _classify(items: Any, worst: dict[str, int], *, top_k: int | None) -> Work:
 
 
 async def _follow(
-    call: Call, records: Records, record: Record, *, single: bool, finished: asyncio.Event
+    process: "GatewayProcess",
+    call: Call,
+    records: Records,
+    record: Record,
+    *,
+    single: bool,
+    finished: asyncio.Event,
 ) -> None:
     """Complete the record when the call ends, whether or not anybody waits."""
     await call.wait_end()
@@ -109,6 +115,7 @@ async def _follow(
     else:
         record.status, record.error = "failed", str(call.failure)
     await records.keep_surely(record)
+    process.deliveries.note(call)
     finished.set()
 
 

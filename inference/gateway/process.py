@@ -6,14 +6,15 @@ import logging
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 
 from billing.credit.admission import Admission
-from inference import quarantine
+from inference import protocol, quarantine
 from inference.gateway import kept, waiting
 from inference.gateway.commands import SharedCommands
+from inference.gateway.deliveries import Deliveries
 from inference.gateway.dispatch import Dispatcher, new_publisher
 from inference.gateway.identify import Identifier
 from inference.gateway.losses import Losses
@@ -52,8 +53,10 @@ class GatewayProcess:
         self.admission = Admission(cast("Redis", commands))
         self.roster = Roster(self.redis)
         self.losses = Losses(commands)
-        self.relay = Relay(self.redis, losses=self.losses)
-        self.upstreams = Upstreams(commands, losses=self.losses)
+        stream = protocol.reply_stream(uuid4().hex)
+        self.deliveries = Deliveries(commands, reader=stream)
+        self.relay = Relay(self.redis, stream=stream, losses=self.losses, deliveries=self.deliveries)
+        self.upstreams = Upstreams(commands, losses=self.losses, deliveries=self.deliveries)
         publisher = new_publisher(
             self.redis, commands=commands, broker_url=settings.CELERY_BROKER_URL, redis_url=settings.REDIS_URL
         )
@@ -83,6 +86,7 @@ class GatewayProcess:
         for call in self.relay.calls.values():
             self.losses.note(call)
         await self.losses.close()
+        await self.deliveries.close()
         await self.prompter.close()
         await asyncio.to_thread(self.identifier.close)
         self.admission.close()

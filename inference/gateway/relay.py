@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import redis
 
+from billing.credit import delivery
 from inference import protocol
 from inference.gateway import control
 from inference.gateway.call import BACKLOG_BYTES, Call, Ending
+from inference.gateway.deliveries import Deliveries
 from inference.gateway.errors import Interrupted, RunFailed, RunRefused
 from inference.gateway.losses import Losses
 from portal.kit import redis as redis_kit
@@ -31,17 +32,19 @@ class Relay:
     whether or not its client still listens: accounting outlives the connection.
     """
 
-    def __init__(self, client: "Redis", *, losses: Losses) -> None:
-        self.stream = protocol.reply_stream(uuid.uuid4().hex)
+    def __init__(self, client: "Redis", *, stream: str, losses: Losses, deliveries: Deliveries) -> None:
+        self.stream = stream
         self.calls: dict[str, Call] = {}
         self._client = client
         # A blocking read holds its connection, so the reader has a client of its own.
         self._reading_client = redis_kit.new_async_client()
         self._position = "0-0"
         self._losses = losses
+        self._deliveries = deliveries
 
     async def open(self) -> None:
         """Make the stream before anybody writes to it, so that it always carries an expiry."""
+        await delivery.renew(self._client, self.stream)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xadd(self.stream, {"b": protocol.pack([])})
         pipeline.expire(self.stream, STREAM_SECONDS)
@@ -67,6 +70,7 @@ class Relay:
         """Drop what has been read, and let the stream live on for a while. All of it: else the last answers would
         stay for as long as nobody calls.
         """
+        await delivery.renew(self._client, self.stream)
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xtrim(self.stream, minid=_after(self._position), approximate=False)
         pipeline.expire(self.stream, STREAM_SECONDS)
@@ -106,6 +110,8 @@ class Relay:
                     # Whoever ended it has recorded it, unless Redis has lost its memory.
                     self._losses.note(call)
                 end(call, fields)
+                if call.gone:
+                    self._deliveries.note(call)
 
     async def _note(self, call: Call, kind: int, data: Any) -> None:
         if kind == protocol.STARTED:

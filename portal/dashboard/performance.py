@@ -18,7 +18,7 @@ _BY_HOUR = f"""
     WITH calls AS (
         SELECT date_trunc('hour', finished_at) AS hour, outcome, ttft_ms, latency_ms, output_tokens, demo,
             organisation_id = provider_id AS own
-        FROM usage_event WHERE listing_id = %s AND id >= %s
+        FROM usage_event WHERE listing_id = %s AND id >= %s AND outcome <> 'reversed'
         ORDER BY id DESC LIMIT %s
     )
     SELECT demo, hour,

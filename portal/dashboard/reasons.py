@@ -59,6 +59,10 @@ TOLD: Mapping[Reason, Told] = {
     Reason.UNDELIVERED: Told(
         _("not recorded"), _("The answer could not be delivered and recorded to its end."), _TRY_AGAIN,
     ),
+    Reason.REVERSED: Told(
+        _("charge given back"), _("The answer to a call of this moment reached nobody, so what it was charged is given back."),
+        _TRY_AGAIN,
+    ),
     Reason.WRITTEN_OFF: Told(
         _("lost by the site"), _("The site lost its record of the running call, as after a restart of Redis."), _TRY_AGAIN,
     ),

@@ -1,7 +1,7 @@
 -- End one call: charge, release, record and answer, all or nothing.
--- KEYS: hold, holds, usage stream
+-- KEYS: hold, holds, usage stream, readers, charged calls that the reader has not delivered
 -- ARGV: request, outcome, '' or a time (ms): end it only if its hold lapsed by then, reply stream or '',
---       final, packed quantities, extra facts, then meter and units, ...
+--       final, packed quantities, extra facts, reader or '', then meter and units, ...
 local hold_key, holds, usage = KEYS[1], KEYS[2], KEYS[3]
 local request, outcome, lapsed_by, reply = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
@@ -25,7 +25,7 @@ if not hold.lease then
 end
 
 local counted, tokens = {}, 0
-for at = 8, #ARGV, 2 do
+for at = 9, #ARGV, 2 do
   counted[ARGV[at]] = tonumber(ARGV[at + 1])
   if ARGV[at] == 'input_tokens' or ARGV[at] == 'output_tokens' then tokens = tokens + tonumber(ARGV[at + 1]) end
 end
@@ -68,6 +68,10 @@ redis.call('DEL', hold_key)
 redis.call('XADD', usage, '*', 'i', request, 'f', hold.facts, 'o', is_fenced and 'failed' or outcome,
   't', string.format('%.0f', now_ms()), 'q', ARGV[6], 'r', table.concat(rated, ','),
   'c', string.format('%.0f', charge), 'x', ARGV[7])
+if #rated > 0 and ARGV[8] ~= '' and redis.call('ZSCORE', KEYS[4], ARGV[8]) then
+  redis.call('HSET', KEYS[5], request,
+    cmsgpack.pack({hold.lease_key, hold.facts, ARGV[6], table.concat(rated, ','), hold.budgets or ''}))
+end
 if lapsed_by ~= '' and hold.control then
   redis.call('XADD', hold.control, 'MAXLEN', '~', 10000, '*', 'cancel', request)
   redis.call('EXPIRE', hold.control, 600)

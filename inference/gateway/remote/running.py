@@ -44,12 +44,13 @@ class Run:
     """The call's own task. `stop` may be called by anyone at any time."""
 
     def __init__(
-        self, call: Call, work: RemoteWork, upstream: Upstream, *, commands: "SharedCommands"
+        self, call: Call, work: RemoteWork, upstream: Upstream, *, commands: "SharedCommands", reader: str
     ) -> None:
         self._call = call
         self._work = work
         self._upstream = upstream
         self._commands = commands
+        self._reader = reader
         self._count = Count()
         self._first_ms: int | None = None
         self._stopped: CallError | None = None
@@ -182,7 +183,7 @@ class Run:
             try:
                 charge, recorded = await settlement.finish(
                     self._commands, request_id=self._call.id, outcome=outcome, quantities=quantities, reply=None,
-                    final=b"", facts_extra=facts,
+                    final=b"", facts_extra=facts, reader=self._reader,
                 )  # fmt: skip
                 if recorded == b"gone" and not is_sure:
                     charge, recorded = await self._look_up()

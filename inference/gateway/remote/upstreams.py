@@ -10,6 +10,7 @@ import redis
 from django.conf import settings
 
 from inference.gateway.call import Call
+from inference.gateway.deliveries import Deliveries
 from inference.gateway.errors import CallError, RunFailed
 from inference.gateway.lookup import Route
 from inference.gateway.losses import Losses
@@ -34,9 +35,10 @@ FORGET_SECONDS = 600.0
 class Upstreams:
     """Owned by one event loop."""
 
-    def __init__(self, commands: "SharedCommands", *, losses: Losses) -> None:
+    def __init__(self, commands: "SharedCommands", *, losses: Losses, deliveries: Deliveries) -> None:
         self.calls: dict[str, Call] = {}
         self._losses = losses
+        self._deliveries = deliveries
         self._commands = commands
         self._upstreams: dict[str, Upstream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -56,7 +58,7 @@ class Upstreams:
 
     def start(self, call: Call, work: RemoteWork, upstream: Upstream) -> None:
         """Relay an admitted call. The call ends by itself."""
-        run = Run(call, work, upstream, commands=self._commands)
+        run = Run(call, work, upstream, commands=self._commands, reader=self._deliveries.reader)
         call.run = run
         self.calls[call.hex] = call
         task = asyncio.get_running_loop().create_task(run.go())
@@ -125,6 +127,8 @@ class Upstreams:
         self.calls.pop(call.hex, None)
         if call.unrecorded or not call.is_over:
             self._losses.note(call)
+        if call.gone:
+            self._deliveries.note(call)
         if not call.is_over:
             failure: CallError = RunFailed(reason="The call was interrupted.")
             call.fail(failure)

@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message
 
+from inference.gateway.deliveries import KEPT_FIRST
 from inference.gateway.errors import InvalidRequest, ServiceUnavailable
 from inference.gateway.reading import IMAGES_LIMIT_BYTES, read_body
 from inference.gateway.retrying.attempts import LEASE_SECONDS, Attempts
@@ -58,7 +59,8 @@ async def _knock(process: "GatewayProcess", request: Request, door: Door, *, key
         await _require_right(process, authorization, body if first.digest == digest else b"")
         return Repeated(await attempts.answer(first, digest))
     recording = Recording()
-    process.spawn(_run(process, door, Request(request.scope, _said(body)), attempts, recording))
+    scope = {**request.scope, KEPT_FIRST: []}
+    process.spawn(_run(process, door, Request(scope, _said(body)), attempts, recording))
     return Followed(recording)
 
 
@@ -98,14 +100,21 @@ async def _run(
         else:
             await attempts.keep(recording.answer())
         failure = None
+        _note_delivered(process, request)
     except Exception as error:
         # For the client that follows, which words it as everywhere; what failed may be tried again.
         failure = error
         with contextlib.suppress(RedisError):
             await attempts.forget()
+        _note_delivered(process, request)
     finally:
         renewing.cancel()
         recording.end(failure)
+
+
+def _note_delivered(process: "GatewayProcess", request: Request) -> None:
+    for call in request.scope[KEPT_FIRST]:
+        process.deliveries.note(call)
 
 
 async def _renew(attempts: Attempts) -> None:

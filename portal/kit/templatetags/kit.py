@@ -192,7 +192,7 @@ def _draw(column: Column, value: Any) -> SafeString:
 _TONES = {
     "good": ("live", "published", "ready", "active", "succeeded", "loaded"),
     "accent": ("checking", "loading"),
-    "warn": ("degraded", "cancelled", "expired", "dormant"),
+    "warn": ("degraded", "cancelled", "reversed", "expired", "dormant"),
     "bad": ("refused", "failed", "down", "withdrawn", "taken_down", "suspended", "deactivated"),
 }
 _HOLLOW = frozenset({"cold", "draft", "ended", "revoked"})
