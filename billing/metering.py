@@ -18,14 +18,17 @@ from portal.kit import clock, redis
 from portal.kit.redis import EVEN_IF_FULL
 
 GROUP = "meter"
-# Unreadable entries, kept for the operator.
+# Unreadable entries, kept for the operator; the newest of them.
 REJECTED_STREAM = "usage:rejected"
+_MOST_REJECTED = 100_000
 _DRAIN_SHARD = -1
 _DRAIN_BATCH = 1000
 
 # Metering frees memory, so it goes on where there is none.
 _JOIN = f"{EVEN_IF_FULL} return redis.call('XGROUP', 'CREATE', KEYS[1], ARGV[1], '0', 'MKSTREAM')"
-_REJECT = f"{EVEN_IF_FULL} return redis.call('XADD', KEYS[1], '*', unpack(ARGV))"
+_REJECT = (
+    f"{EVEN_IF_FULL} return redis.call('XADD', KEYS[1], 'MAXLEN', '~', {_MOST_REJECTED}, '*', unpack(ARGV))"
+)
 
 _log = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ HOLD_LEASE_SECONDS = 12.0
 # A caller marks the cold version it waits for as wanted this often; older marks than the lease count no more.
 WANTED_RENEW_SECONDS = 1.0
 WANTED_LEASE_SECONDS = 5.0
+WANTED_SECONDS = 60
 
 WORKERS = "inference:workers"  # set of worker ids that may be alive
 WANTED = "inference:wanted"  # sorted set: version hex -> unix ms when a caller last waited for it

@@ -17,7 +17,16 @@ import orjson
 from inference.gateway import lines, waiting
 from inference.gateway.call import Call
 from inference.gateway.commands import SharedCommands
-from inference.protocol import RUN_TASK, WANTED, Payload, pack, payload_key, queue_name
+from inference.protocol import (
+    PAYLOAD_SECONDS,
+    RUN_TASK,
+    WANTED,
+    WANTED_SECONDS,
+    Payload,
+    pack,
+    payload_key,
+    queue_name,
+)
 from portal.celery import app
 
 if TYPE_CHECKING:
@@ -65,7 +74,10 @@ class Dispatcher:
 
     async def want(self, versions: dict[str, int]) -> None:
         """Mark cold versions as waited for, with the unix ms of now."""
-        await self._client.zadd(WANTED, versions)
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.zadd(WANTED, versions)
+        pipeline.expire(WANTED, WANTED_SECONDS)
+        await pipeline.execute()
 
 
 class RedisPublisher:
@@ -82,7 +94,8 @@ class RedisPublisher:
         queue = queue_name(call.version)
         message = self._template.message(call.hex, queue)
         if packed is None:
-            return int(await self._run("LPUSH", queue, message))
+            pushed = ("LPUSH", queue, message), ("EXPIRE", queue, PAYLOAD_SECONDS)
+            return int((await self._commands.run(*pushed))[0])
         return await waiting.enter(self._run, call, packed=packed, most=self.limits, message=message)
 
     async def _run(self, *command: Any) -> Any:

@@ -1,6 +1,6 @@
 """Who calls which version on which terms: looked up in Postgres once, then cached with its epochs.
 
-The cache needs no expiry: admission compares every epoch, so a revoked key, a changed plan, a withdrawn
+The cache hardly needs an expiry: admission compares every epoch, so a revoked key, a changed plan, a withdrawn
 listing or a new version is refused as stale in the very next call, and looked up again.
 """
 
@@ -125,18 +125,18 @@ class Identifier:
 
 
 class Remembered(Generic[Key, Value]):
-    """A bounded cache that looks a missing key up once, however many ask at the same time."""
+    """A bounded cache that looks a missing key up once, however many ask at the same time; forgets before epochs do."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[Value, float]] = OrderedDict()
         self._pending: dict[Key, asyncio.Future[Value]] = {}
 
     async def get(self, key: Key, look_up: Callable[[], Awaitable[Value]]) -> Value:
         kept = self._kept.get(key)
-        if kept is not None:
+        if kept is not None and time.monotonic() < kept[1]:
             self._kept.move_to_end(key)
-            return kept
+            return kept[0]
         pending = self._pending.get(key)
         if pending is None:
             pending = self._pending[key] = asyncio.ensure_future(self._fill(key, look_up))
@@ -158,7 +158,7 @@ class Remembered(Generic[Key, Value]):
             if is_current:
                 del self._pending[key]
         if is_current:
-            self._kept[key] = value
+            self._kept[key] = value, time.monotonic() + epochs.COPY_SECONDS
             if len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
         return value

@@ -127,7 +127,10 @@ if not redis.call("ZSCORE", turns, ARGV[6]) then
     redis.call("ZADD", turns, redis.call("ZRANGE", turns, 0, 0, "WITHSCORES")[2] or 0, ARGV[6])
 end
 redis.call("EXPIRE", turns, seconds)
-if ARGV[2] ~= "" then calls = redis.call("LPUSH", queue, ARGV[2]) end
+if ARGV[2] ~= "" then
+    calls = redis.call("LPUSH", queue, ARGV[2])
+    redis.call("EXPIRE", queue, seconds)
+end
 return {1, calls}
 """
 

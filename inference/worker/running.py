@@ -102,6 +102,7 @@ class Runner:
             self.abandon(version, request, error=gone, why=Reason.WORKER_STOPPING, token=token)
             return
         self._client.zadd(protocol.WANTED, {version: int(time.time() * 1000)})
+        self._client.expire(protocol.WANTED, protocol.WANTED_SECONDS)
         self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(version))
 
     def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
