@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 
 from marketplace.errors import EndpointExists, EndpointInvalid
 from marketplace.models import Endpoint, Listing, Task, Version
-from portal.accounts import membership
+from portal.accounts import membership, quotas
 from portal.accounts.models import User
 from portal.kit import clock, epochs, queue, secrets
 
@@ -53,6 +53,9 @@ def add_version(listing: Listing, *, by: User, wanted: Wanted, notes: str = "") 
         Listing.objects.select_for_update().get(pk=listing.pk)
         if same := listing.versions.filter(digest=digest).exclude(state=Version.State.REFUSED).first():
             raise EndpointExists(listing=listing.path, number=same.number)
+        remote = Endpoint.objects.filter(version__listing__organisation=listing.organisation)
+        quotas.admit(listing.organisation, "endpoints", by=by, count=remote.count, what="remote endpoints")
+        quotas.admit(listing.organisation, "versions", by=by, count=listing.versions.count, what="versions")
         latest = listing.versions.aggregate(number=Max("number"))["number"] or 0
         version = Version.objects.create(
             listing=listing, number=latest + 1, kind=Version.Kind.REMOTE, digest=digest, task=listing.task,

@@ -85,6 +85,14 @@ class QuotaExceeded(PortalError):
     )
 
 
+class DiskFull(PortalError):
+    """`contact` is a sentence: whom to ask."""
+
+    status = 507
+    code = "disk_full"
+    message = gettext_noop("There is no room for {size} more bytes on this marketplace's disk. {contact}")
+
+
 class UploadOver(PortalError):
     status = 410
     code = "upload_over"

@@ -11,7 +11,7 @@ from django.db.models import Max
 from marketplace import figures
 from marketplace.errors import PlanInvalid, PlanSlugTaken
 from marketplace.models import Listing, Meter, Plan, PlanVersion, PriceComponent, Task
-from portal.accounts import membership
+from portal.accounts import membership, quotas
 from portal.accounts.models import User
 from portal.kit import clock, epochs, money, names
 
@@ -83,6 +83,7 @@ def create_plan(
     check(terms, kind=kind, task=listing.task)
     try:
         with transaction.atomic():
+            quotas.admit(listing.organisation, "plans", by=by, count=listing.plans.count, what="plans")
             plan = Plan.objects.create(listing=listing, kind=kind, name=name, slug=slug)
             _add_version(plan, number=1, terms=terms)
     except IntegrityError as conflict:
@@ -99,6 +100,7 @@ def revise_plan(plan: Plan, *, by: User, **fields: Unpack[TermsFields]) -> PlanV
     check(terms, kind=plan.kind, task=plan.listing.task)
     with transaction.atomic():
         Plan.objects.select_for_update().get(pk=plan.pk)
+        quotas.slow_down(by)
         latest = plan.versions.aggregate(number=Max("number"))["number"] or 0
         version = _add_version(plan, number=latest + 1, terms=terms)
         figures.refresh(plan.listing_id)

@@ -21,7 +21,7 @@ from marketplace.errors import (
 )
 from marketplace.models import Listing, Version, VersionFile
 from marketplace.validation import Finding, LocalFile, Report
-from portal.accounts import membership
+from portal.accounts import membership, quotas
 from portal.accounts.models import Organisation, User
 from portal.kit import clock, epochs, names, queue, slugs
 from portal.kit.errors import Invalid, NotAllowed
@@ -43,6 +43,7 @@ def create_listing(
     cards.render_into(listing)
     try:
         with transaction.atomic():
+            quotas.admit(organisation, "listings", by=by, count=organisation.listings.count, what="listings")
             listing.save()
     except IntegrityError as conflict:
         raise ListingSlugTaken(owner=organisation.slug, slug=slug) from conflict
@@ -96,6 +97,7 @@ def add_version(listing: Listing, *, by: User, files: Files, notes: str = "") ->
         Listing.objects.select_for_update().get(pk=listing.pk)
         if same := listing.versions.filter(digest=digest).exclude(state=Version.State.REFUSED).first():
             raise VersionExists(listing=listing.path, number=same.number)
+        quotas.admit(listing.organisation, "versions", by=by, count=listing.versions.count, what="versions")
         version = _create(listing, by=by, report=report, digest=digest, files=kept, notes=notes)
         _fill_blanks(listing, report)
         if version.state == Version.State.CHECKING:

@@ -11,7 +11,7 @@ from marketplace.errors import (
 )
 from marketplace.models import Listing, Plan, PlanVersion, Subscription
 from marketplace.pricing import MOST, latest_version
-from portal.accounts import membership
+from portal.accounts import membership, quotas
 from portal.accounts.models import Organisation, User
 from portal.kit import clock, epochs
 from portal.kit.errors import NotFound
@@ -113,6 +113,9 @@ def _start(organisation: Organisation, plan: Plan, *, by: User, spend_cap: int |
     try:
         with transaction.atomic():
             if ended is None:
+                if organisation.slug != VISITORS_SLUG:
+                    live = organisation.subscriptions.filter(ended_at=None)
+                    quotas.admit(organisation, "subscriptions", by=by, count=live.count, what="subscriptions")
                 subscription = Subscription.objects.create(
                     organisation=organisation,
                     listing=plan.listing,

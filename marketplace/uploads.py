@@ -58,6 +58,7 @@ def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str =
         organisation = Organisation.objects.select_for_update(no_key=True).get(pk=listing.organisation_id)
         if live.count() >= MAX_OPEN:
             raise Conflict(reason=f"{listing.path} has {MAX_OPEN} unfinished uploads. Complete one first.")
+        quota.admit_upload(organisation, by=by)
         quota.require_room(organisation, size=sum(declared["size"] for declared in wanted))
         upload = Upload.objects.create(
             listing=listing, created_by=by, expires_at=clock.now() + LIFETIME, notes=notes
@@ -106,6 +107,7 @@ def append(upload: Upload, path: str, *, offset: int, chunk: bytes) -> UploadFil
             raise SizeMismatch(expected=file.size, actual=offset + len(chunk))
         if not chunk:
             return file
+        quota.require_disk(size=len(chunk))
         _write_piece(file, offset, chunk)
         file.received = offset + len(chunk)
         file.save(update_fields=["received"])

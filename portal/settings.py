@@ -97,6 +97,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "portal.accounts.current.CurrentOrganisationMiddleware",
     "portal.kit.pages.ErrorPagesMiddleware",
+    "portal.accounts.throttling.WriteLimitMiddleware",
 ]
 
 ROOT_URLCONF = "portal.urls"
@@ -202,6 +203,7 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_THROTTLE_CLASSES": ["portal.accounts.throttling.WriteThrottle"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "portal.kit.api.KeysetPagination",
     "PAGE_SIZE": 50,
@@ -278,6 +280,29 @@ DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120, at_least=1)
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", at_least=1, default=50 * 2**30)
 ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", at_least=1, default=500 * 2**30)
+# Over all organisations that a user owns, and over all there are; 0 is no limit.
+USER_QUOTA_BYTES = number("USER_QUOTA_BYTES", default=1000 * 2**30)
+SITE_QUOTA_BYTES = number("SITE_QUOTA_BYTES", default=0)
+# What uploads leave free of the disk that holds the weights.
+FREE_DISK_BYTES = number("FREE_DISK_BYTES", default=5 * 2**30)
+# How many things there may be; 0 is no limit.
+QUOTAS = {
+    "organisations": number("ORGANISATIONS_PER_USER", default=10),
+    "listings": number("LISTINGS_PER_ORGANISATION", default=200),
+    "versions": number("VERSIONS_PER_LISTING", default=500),
+    "endpoints": number("ENDPOINTS_PER_ORGANISATION", default=200),
+    "uploads": number("UPLOADS_PER_ORGANISATION", default=30),
+    "plans": number("PLANS_PER_LISTING", default=30),
+    "keys": number("KEYS_PER_ORGANISATION", default=200),
+    "members": number("MEMBERS_PER_ORGANISATION", default=200),
+    "subscriptions": number("SUBSCRIPTIONS_PER_ORGANISATION", default=500),
+    "made_per_hour": number("MADE_PER_HOUR", default=500),
+}
+# Calls without an account in a day: from one address, and in all.
+VISITOR_CALLS_PER_DAY = number("VISITOR_CALLS_PER_DAY", default=50)
+ALL_VISITORS_CALLS_PER_DAY = number("ALL_VISITORS_CALLS_PER_DAY", default=5000)
+# Requests that change something, by one user (or address) in a minute, uploads' chunks apart.
+WRITES_PER_MINUTE = number("WRITES_PER_MINUTE", default=600)
 WORKER_MEMORY_BYTES = number("WORKER_MEMORY_BYTES", default=0)
 WORKER_CACHE_BYTES = number("WORKER_CACHE_BYTES", at_least=1, default=50 * 2**30)
 WORKER_DRAIN_SECONDS = environment.drain_seconds()

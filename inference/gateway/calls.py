@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from billing.errors import StaleFacts
-from inference.gateway import ending
+from inference.gateway import ending, visitors
 from inference.gateway.call import Call
 from inference.gateway.errors import CallError, ServiceUnavailable, VersionQuarantined
 from inference.gateway.lookup import Route
@@ -45,10 +45,14 @@ async def begin(
     meanwhile. Raises whatever refuses the call; a refusal has consumed nothing.
     """
     outdated: PortalError = StaleFacts(reason="they change all the time")
+    is_counted = False
     for _ in range(ATTEMPTS):
         caller = await process.identifier.caller(authorization)
         try:
             route = await process.identifier.route(caller, model)
+            if caller.visitor is not None and not is_counted:
+                await visitors.count(process.redis, caller.visitor)
+                is_counted = True
             work = await prepare(route)
             if isinstance(work, RemoteWork):
                 return await _relay(process, route, work, endpoint=endpoint)

@@ -222,6 +222,13 @@ class TooMuchWaiting(CallError):
     )
 
 
+class VisitorQuotaReached(CallError):
+    status = 429
+    type = "rate_limit_exceeded"
+    code = "rate_limit_exceeded"
+    message = "{reason}"
+
+
 class RunFailed(CallError):
     """The run ended in an error, or its worker died. Nothing was charged."""
 

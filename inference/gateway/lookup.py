@@ -52,6 +52,8 @@ class Caller:
     listing_id: UUID | None
     user_id: UUID | None
     expires_at: float
+    # Of who calls without an account: whose quota it is.
+    visitor: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
         return Caller(
             digest=digest, key_id=None, organisation_id=granted.organisation_id, listing_id=granted.listing_id,
             user_id=granted.user_id, expires_at=time.time() + _PASS_SECONDS,
+            visitor=None if granted.user_id else granted.visitor,
         )  # fmt: skip
     key = api_keys.find(text, to="use")
     if key is None:

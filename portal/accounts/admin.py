@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import ModelAdmin, TabularInline
 
 from portal.accounts import api_keys, membership, suspension
-from portal.accounts.models import ApiKey, Membership, Organisation, User
+from portal.accounts.models import ApiKey, Membership, Organisation, OrganisationQuota, User
 from portal.kit import epochs
 from portal.kit.admin import ReadOnly, ask_reason, read_reason
 
@@ -19,13 +19,23 @@ class MembershipInline(TabularInline):  # type: ignore[misc]
     autocomplete_fields = ["user"]
 
 
+class QuotaInline(TabularInline):  # type: ignore[misc]
+    """Empty: as the settings say for all; 0: no limit."""
+
+    model = OrganisationQuota
+    extra = 0
+
+
 @admin.register(User)
 class UserAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ["email", "name", "is_staff", "is_active", "date_joined"]
     list_filter = ["is_staff", "is_active"]
     search_fields = ["email", "name"]
     ordering = ["-date_joined"]
-    fields = ["email", "name", "is_active", "is_staff", "is_superuser", "groups", "last_login", "date_joined"]
+    fields = [
+        "email", "name", "is_active", "organisation_limit", "is_staff", "is_superuser", "groups", "last_login",
+        "date_joined",
+    ]  # fmt: skip
     readonly_fields = ["last_login", "date_joined"]
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
@@ -50,7 +60,7 @@ class OrganisationAdmin(ModelAdmin):  # type: ignore[misc]
         "slug", "name", "kind", "suspended_at", "suspended_by", "suspended_reason", "requests_per_minute", "tokens_per_minute", "concurrent_requests",
         "personal_of", "created_at",
     ]  # fmt: skip
-    inlines = [MembershipInline]
+    inlines = [QuotaInline, MembershipInline]
 
     @admin.display(description="standing")
     def standing(self, organisation: Organisation) -> str:

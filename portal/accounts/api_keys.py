@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from portal.accounts import suspension
+from portal.accounts import key_handover, quotas, suspension
 from portal.accounts.errors import KeyHolderGone
 from portal.accounts.key_limits import KeyLimits
 from portal.accounts.membership import ALLOWED, Action, require
@@ -40,11 +41,17 @@ def issue(
     if expires_at is not None and expires_at <= clock.now():
         raise Invalid(reason="The expiry lies in the past.", param="expires_at")
     secret = secrets.token_hex(32)
-    key = ApiKey.objects.create(
+    columns = (limits or KeyLimits()).columns()
+    key = ApiKey(
         organisation=organisation, created_by=by, holder=by, name=name.strip(), scopes=sorted(set(scopes)),
         expires_at=expires_at, secret_hash=_digest(secret), last_four=secret[-4:],
-        **(limits or KeyLimits()).columns(),
+        **columns,
     )  # fmt: skip
+    with transaction.atomic():
+        quotas.admit(
+            organisation, "keys", by=by, count=key_handover.working(organisation.pk).count, what="keys"
+        )
+        key.save(force_insert=True)
     return key, f"mk_{ids.encode(key.pk)}_{secret}"
 
 

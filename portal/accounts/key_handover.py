@@ -10,15 +10,19 @@ from portal.accounts.models import ApiKey, Membership, Scope, User
 from portal.kit import clock, epochs
 
 
+def working(organisation_id: UUID) -> QuerySet[ApiKey]:
+    """The organisation's keys that are neither revoked nor expired."""
+    return ApiKey.objects.filter(_working(), organisation_id=organisation_id)
+
+
 def held(organisation_id: UUID, user_id: UUID) -> QuerySet[ApiKey]:
     """The working keys of the organisation that the user answers for."""
-    return ApiKey.objects.filter(_working(), organisation_id=organisation_id, holder_id=user_id)
+    return working(organisation_id).filter(holder_id=user_id)
 
 
 def holders(organisation_id: UUID) -> Iterable[UUID]:
     """Who answers for the organisation's working keys, once for each key."""
-    keys = ApiKey.objects.filter(_working(), organisation_id=organisation_id)
-    return keys.values_list("holder_id", flat=True)
+    return working(organisation_id).values_list("holder_id", flat=True)
 
 
 def settle(leaving: Membership, *, by: User, heir: User | None, revoke: bool) -> None:

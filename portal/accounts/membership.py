@@ -7,7 +7,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils.text import slugify
 
-from portal.accounts import key_handover, suspension
+from portal.accounts import key_handover, quotas, suspension
 from portal.accounts.errors import LastOwner, NotAMember, SlugTaken
 from portal.accounts.models import Membership, Organisation, Role, User
 from portal.kit import epochs, ids, names, slugs
@@ -82,6 +82,8 @@ def open_organisation(
         raise SlugReserved(slug=slug)
     try:
         with transaction.atomic():
+            if not is_ours:
+                quotas.admit_organisation(by)
             organisation = Organisation.objects.create(slug=slug, name=name, kind=kind)
             Membership.objects.create(organisation=organisation, user=by, role=Role.OWNER)
     except IntegrityError as conflict:
@@ -102,6 +104,7 @@ def add(organisation: Organisation, *, by: User, email: str, role: str) -> Membe
         raise NotAMember(email=email)
     try:
         with transaction.atomic():
+            quotas.admit(organisation, "members", by=by, count=organisation.memberships.count, what="members")
             return Membership.objects.create(organisation=organisation, user=user, role=role)
     except IntegrityError as conflict:
         raise Conflict(reason=f"{email} is a member already; change their role instead.") from conflict

@@ -35,6 +35,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField("operator", default=False)
     is_active = models.BooleanField(default=True)
     date_joined = models.DateTimeField(default=clock.now, editable=False)
+    organisation_limit = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How many organisations they may own. Empty: as everybody; 0: no limit.",
+    )
 
     objects: ClassVar[Users] = Users()
     USERNAME_FIELD = "email"
@@ -95,6 +100,24 @@ class Organisation(RateLimited):
         if self._state.adding or self.skeleton is not None:
             self.skeleton = slugs.skeleton(self.slug)
         super().save(*args, **kwargs)
+
+
+class OrganisationQuota(models.Model):
+    """What one organisation may have, where that is not what all may. None: as all; 0: no limit."""
+
+    organisation = models.OneToOneField(Organisation, on_delete=models.CASCADE, related_name="quota")
+    listings = models.PositiveIntegerField(null=True, blank=True)
+    versions = models.PositiveIntegerField("versions of a listing", null=True, blank=True)
+    endpoints = models.PositiveIntegerField("remote endpoints", null=True, blank=True)
+    uploads = models.PositiveIntegerField("open uploads", null=True, blank=True)
+    plans = models.PositiveIntegerField("plans of a listing", null=True, blank=True)
+    keys = models.PositiveIntegerField("working API keys", null=True, blank=True)
+    members = models.PositiveIntegerField(null=True, blank=True)
+    subscriptions = models.PositiveIntegerField(null=True, blank=True)
+    stored_bytes = models.PositiveBigIntegerField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"Quota of {self.organisation}"
 
 
 class Role(models.TextChoices):

@@ -37,6 +37,16 @@ PHRASES = (
     gettext_noop("concurrent requests"),
     gettext_noop("daily budget"),
     gettext_noop("monthly budget"),
+    # Of what there may be so many.
+    gettext_noop("organisations"),
+    gettext_noop("listings"),
+    gettext_noop("versions"),
+    gettext_noop("remote endpoints"),
+    gettext_noop("unfinished uploads"),
+    gettext_noop("plans"),
+    gettext_noop("keys"),
+    gettext_noop("members"),
+    gettext_noop("subscriptions"),
     # Reasons of refusals.
     gettext_noop("A key needs a name, such as the app that will use it."),
     gettext_noop("A key needs at least one scope of {scopes}."),

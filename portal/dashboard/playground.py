@@ -34,12 +34,12 @@ def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | N
 
 
 def config(
-    listing: Listing, subscription: Subscription, user_id: UUID | None, *, mode: Mode
+    listing: Listing, subscription: Subscription, user_id: UUID | None, *, mode: Mode, visitor: str = ""
 ) -> dict[str, Any]:
     """The page's JSON; prices are micro-minor units per so many units of a meter."""
     context_length = listing.current_version.context_length if listing.current_version else 0
     member = None if subscription.organisation.slug == VISITORS else user_id
-    token = playground.issue(subscription.organisation_id, listing.pk, user_id=member)
+    token = playground.issue(subscription.organisation_id, listing.pk, user_id=member, visitor=visitor)
     return {
         "mode": mode,
         "model": listing.path,

@@ -14,6 +14,7 @@ from marketplace.models import Listing, Meter, Plan, Version
 from marketplace.pricing import METERS
 from portal.dashboard import finding, modes, performance, playground, results, serving, snippets
 from portal.dashboard.acting import current
+from portal.kit import addresses
 from portal.kit.money import exponent
 
 
@@ -27,7 +28,9 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
         context |= {
             "modes": modes.of(listing),
             "mode": mode,
-            "playground": playground.config(listing, payer, _user_id(request), mode=mode),
+            "playground": playground.config(
+                listing, payer, _user_id(request), mode=mode, visitor=addresses.of(request)
+            ),
             "playground_template": f"marketplace/playground/{mode}.html",
         }
     context["card"] = cards.shown(listing)

@@ -9,12 +9,13 @@ import msgpack
 import openai
 import psutil
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
 
 from benchmarks.stand_in import StandIn
 from inference.gateway.identify import Remembered, shorten
 from marketplace import publishing, subscribing
 from portal.accounts import api_keys, playground
+from portal.kit import redis
 from tests.conftest import Cast
 from tests.inference.gateway.conftest import Offer, await_that
 from tests.inference.gateway.test_calls import HELLO, Clients, Offers, Workers, usage_events
@@ -151,3 +152,34 @@ async def test_failed_lookups_are_not_remembered() -> None:
 def test_errors_show_too_little_of_a_key_to_use_it() -> None:
     assert shorten("mk_" + "0123456789" * 9) == "mk_012...6789"
     assert shorten("mk_short") == "..."
+
+
+def test_visitors_have_a_quota_a_day_each_and_in_all(
+    offer: Offers, gateway: str, worker: Workers, settings: LazySettings
+) -> None:
+    settings.VISITOR_CALLS_PER_DAY, settings.ALL_VISITORS_CALLS_PER_DAY = 2, 3
+    tiny = offer()
+    worker(tiny, pieces=["x"])
+
+    def visit(address: str) -> None:
+        token = playground.issue(
+            tiny.subscription.organisation_id, tiny.listing.pk, user_id=None, visitor=address
+        )
+        with_key(gateway, token).chat.completions.create(model=tiny.name, messages=HELLO, max_tokens=2)
+
+    for _ in range(2):
+        visit("192.0.2.1")
+    with pytest.raises(openai.RateLimitError, match="Without an account 2 calls a day") as refused:
+        visit("192.0.2.1")
+    assert int(refused.value.response.headers["retry-after"]) > 0
+    visit("192.0.2.2")
+    with pytest.raises(openai.RateLimitError, match="as many calls today"):
+        visit("192.0.2.3")
+    assert len(usage_events()) == 3
+    # Of whom nothing is kept but counts that lapse.
+    kept = redis.client().keys("inference:visitors:*")
+    assert len(kept) == 3
+    assert all(redis.client().ttl(key) > 0 for key in kept)
+    assert b"192.0.2" not in b"".join(kept)
+    member = playground.issue(tiny.subscription.organisation_id, tiny.listing.pk, user_id=tiny.buyer.pk)
+    with_key(gateway, member).chat.completions.create(model=tiny.name, messages=HELLO, max_tokens=2)
