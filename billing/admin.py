@@ -45,7 +45,7 @@ class EntryInline(ReadOnly, TabularInline):  # type: ignore[misc]
 class UsageEventAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = [
         "public_id", "finished_at", "organisation", "listing", "outcome", "input_tokens", "output_tokens", "cost",
-        "latency_ms", "worker",
+        "latency_ms", "worker", "report",
     ]  # fmt: skip
     list_filter = ["outcome", "endpoint", "streamed", "demo"]
     list_select_related = ["organisation", "listing__organisation"]

@@ -106,6 +106,19 @@ def test_requests_filter_by_time_and_outcome(shop: Shop, cast: Cast) -> None:
     assert client.get("/api/requests/", {"outcome": "nonsense"}).status_code == 400
 
 
+def test_requests_before_and_after_a_moment_are_all_of_them(shop: Shop, cast: Cast) -> None:
+    client = cast.browser(cast.owner)
+    rows = read(client, "/api/requests/")["results"]
+    for row in rows:
+        born = ids.born(ids.parse("req", row["id"]))
+        for cut in (born, born + timedelta(microseconds=400), born - timedelta(microseconds=1)):
+            text = cut.astimezone(ZoneInfo("Asia/Kathmandu")).isoformat()
+            before, after = (
+                read(client, "/api/requests/", **{name: text})["results"] for name in ("until", "since")
+            )
+            assert [*after, *before] == rows
+
+
 def test_draft_invoice_has_the_fee_and_the_usage(shop: Shop, cast: Cast) -> None:
     answer = read(cast.browser(cast.owner), "/api/invoices/draft/")
     (section,) = answer["sections"]

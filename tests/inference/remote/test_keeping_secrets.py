@@ -117,6 +117,12 @@ def test_the_same_endpoint_is_no_second_version_and_another_limit_is(
         far.listing, by=cast.owner, wanted=wanted(speaker.base_url, max_output_tokens=50)
     )
     assert second.number == 2
+    third = endpoints.add_version(
+        far.listing, by=cast.owner, wanted=wanted(speaker.base_url, hidden_reasoning_tokens=100)
+    )
+    assert (third.number, third.endpoint.hidden_reasoning_tokens) == (3, 100)
+    with pytest.raises(EndpointInvalid, match="reasoning not shown"):
+        endpoints.check(wanted(speaker.base_url, hidden_reasoning_tokens=101), task="text-generation")
 
 
 def test_an_endpoint_that_does_not_answer_is_refused_and_says_why(
