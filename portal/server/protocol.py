@@ -10,7 +10,7 @@ from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from portal.kit import environment as env
@@ -50,6 +50,22 @@ class Door:
 
 
 _DOORS: "weakref.WeakKeyDictionary[ServerState, Door]" = weakref.WeakKeyDictionary()
+
+
+class UnchunkedCycle(RequestResponseCycle):
+    """An answer over HTTP/1.0, which knows no chunks: one of unknown length ends with its connection."""
+
+    _is_endless = False
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            names = {name.lower() for name, _ in message.get("headers", ())}
+            self._is_endless = b"content-length" not in names
+            if self._is_endless:
+                self.chunked_encoding, self.keep_alive = False, False
+        elif self._is_endless:
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -107,6 +123,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since, self._body_since = None, self.loop.time()
         self._head_bytes = self._body_bytes = 0
         super().on_headers_complete()
+        if self.scope["http_version"] == "1.0" and self.cycle is not None and self.cycle.scope is self.scope:
+            self.cycle.__class__ = UnchunkedCycle
 
     def on_body(self, body: bytes) -> None:
         self._body_bytes += len(body)

@@ -190,3 +190,17 @@ def test_an_ipv6_host_is_its_network() -> None:
     assert (
         limits.name_neighbourhood("::ffff:192.0.2.7") == limits.name_neighbourhood("192.0.2.7") == "192.0.2.7"
     )
+
+
+@pytest.mark.parametrize(
+    "head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"]
+)
+async def test_an_answer_over_http_1_0_has_no_chunks_and_ends_with_its_connection(
+    served: Served, head: bytes
+) -> None:
+    reader, writer = await served.connect()
+    writer.write(head)
+    said, _, body = (await answer(reader)).partition(b"\r\n\r\n")
+    assert body == b"0"
+    assert b"chunked" not in said
+    assert b"connection: close" in said
