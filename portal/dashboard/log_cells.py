@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, strip_tags
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from billing.models import Outcome, UsageEvent
 from portal.dashboard.reasons import TOLD
+from portal.kit.money import Money
 from portal.kit.templatetags.kit import copy_button, money, status
 
 
@@ -80,3 +81,16 @@ def server_report(report: Mapping[str, Any]) -> tuple[str, str]:
         "comes to, so what it earns of this call is held until the operator has looked."
     )
     return _("checked"), why % facts
+
+
+def key_name(call: UsageEvent) -> str:
+    """As `key`, without its look."""
+    return call.api_key.name if call.api_key else _("Playground")
+
+
+def outcome_name(call: UsageEvent) -> str:
+    return strip_tags(status(call.outcome))
+
+
+def charge(call: UsageEvent) -> Money:
+    return Money(call.charge, call.currency)

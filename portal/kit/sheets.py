@@ -44,7 +44,7 @@ class Sheet(Arranged):
 
     def cells(self) -> Iterable[list[Any]]:
         """What every row has in each column, for an export."""
-        return ([column.value(row) for column in self.columns] for row in self._rows)
+        return ([column.exported(row) for column in self.columns] for row in self._rows)
 
     @cached_property
     def _start(self) -> int:

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 from django.core import signing
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
+from django.template.loader import render_to_string
+from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 
 from portal.kit import keysets
@@ -33,6 +35,9 @@ class Column:
     sort: str = ""
     template: str = ""
     draw: Callable[[Any], SafeString] | None = None
+    # What a CSV holds in place of the value, where that is no text, number, money or time: something of the row, or
+    # the words of its cell.
+    export: Callable[[Any], Any] | Literal["", "words"] = ""
 
     @property
     def is_numeric(self) -> bool:
@@ -44,6 +49,15 @@ class Column:
         for name in self.name.split("."):
             found = getattr(found, name) if found is not None else None
         return found() if callable(found) else found
+
+    def exported(self, row: Any) -> Any:
+        """What a CSV holds."""
+        if callable(self.export):
+            return self.export(row)
+        if not self.export:
+            return self.value(row)
+        drawn = render_to_string(self.template, {"row": row, "value": self.value(row)})
+        return " ".join(strip_tags(drawn).split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """API keys: made, shown once, revoked."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.conf import settings
@@ -27,12 +28,12 @@ def key_table(organisation: Organisation, request: HttpRequest) -> Table:
     columns = [
         Column("name", _("Name"), sort="name", template="console/cells/key_name.html"),
         Column("public_id", _("Id"), kind="id"),
-        Column("scopes", _("May"), template="console/cells/key_scopes.html"),
-        Column("is_limited", _("Limits"), template="console/cells/key_limits.html"),
+        Column("scopes", _("May"), template="console/cells/key_scopes.html", export="words"),
+        Column("is_limited", _("Limits"), template="console/cells/key_limits.html", export="words"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),
         Column("expires_at", _("Expires"), kind="time"),
         Column("holder.email", _("Holder")),
-        Column("is_live", _("State"), template="console/cells/key_state.html"),
+        Column("is_live", _("State"), template="console/cells/key_state.html", export="words"),
         Column("pk", "", template="console/cells/key_actions.html"),
     ]
     rows = api_keys.with_holders(ApiKey.objects.filter(organisation=organisation))
@@ -47,7 +48,7 @@ def keys(request: HttpRequest) -> HttpResponse:
     acting = actor(request)
     table = key_table(acting.organisation, request)
     if request.GET.get("format") == "csv":
-        return csv_of(table, name="keys")
+        return csv_of(table, name="keys", prepare=_add_standings)
     form = KeyForm(request.POST or None)
     context = {
         "table": table,
@@ -63,12 +64,17 @@ def keys(request: HttpRequest) -> HttpResponse:
         ))  # fmt: skip
         if issued:
             context |= {"new_key": issued[0], "secret": issued[1], "form": KeyForm()}
-    standings = budgets.standings(table.page, clock.now())
-    for key in table.page:
-        key.standings = standings.get(key.pk, [])
-        key.state = api_keys.state_of(key)
-        key.dormancy = api_keys.find_dormancy(key) if key.state == "dormant" else None
+    _add_standings(table.page)
     return render(request, "console/keys.html", context)
+
+
+def _add_standings(keys: Sequence[ApiKey]) -> None:
+    """How their budgets stand, and they themselves, for the cells that say it."""
+    standings = budgets.standings(keys, clock.now())
+    for key in keys:
+        state = api_keys.state_of(key)
+        dormancy = api_keys.find_dormancy(key) if state == "dormant" else None
+        vars(key).update(standings=standings.get(key.pk, []), state=state, dormancy=dormancy)
 
 
 @never_cache

@@ -21,13 +21,17 @@ from portal.kit.exports import csv_of
 from portal.kit.tables import Choice, Column, Table, containing
 
 
+def _role(member: Membership) -> str:
+    return _(member.get_role_display())
+
+
 @login_required
 @require_http_methods(["GET", "HEAD", "POST"])
 def members(request: HttpRequest) -> HttpResponse:
     acting = actor(request)
     columns = [
         Column("user.email", _("Member"), sort="user__email", template="organisation/cells/member.html"),
-        Column("role", _("Role"), sort="role", template="organisation/cells/role.html"),
+        Column("role", _("Role"), sort="role", template="organisation/cells/role.html", export=_role),
         Column("created_at", _("Since"), kind="time", sort="created_at"),
         Column("pk", "", template="organisation/cells/remove.html"),
     ]

@@ -32,11 +32,11 @@ def listings(request: HttpRequest) -> HttpResponse:
     acting = actor(request)
     columns = [
         Column("name", _("Listing"), sort="name", template="studio/cells/listing.html"),
-        Column("task", _("Task"), sort="task", template="studio/cells/task.html"),
+        Column("task", _("Task"), sort="task", template="studio/cells/task.html", export="words"),
         Column("current_version.number", _("Version"), template="studio/cells/version.html"),
         Column("subscriber_count", _("Subscribers"), kind="number", sort="subscriber_count"),
         Column("created_at", _("Made"), kind="time", sort="created_at"),
-        Column("is_live", _("State"), template="studio/cells/state.html"),
+        Column("is_live", _("State"), template="studio/cells/state.html", export="words"),
     ]
     live = Count("subscriptions", filter=Q(subscriptions__ended_at=None))
     rows = Listing.objects.filter(organisation=acting.organisation).annotate(subscriber_count=live)
@@ -45,7 +45,7 @@ def listings(request: HttpRequest) -> HttpResponse:
         search=containing("name", "slug", "summary"), choices=[Choice("task", _("Task"), "task", translated(Task.choices))],
     )  # fmt: skip
     if request.GET.get("format") == "csv":
-        return csv_of(table, name="listings")
+        return csv_of(table, name="listings", prepare=_add_standings)
     _add_standings(table.page)
     return render(request, "studio/listings.html", {"table": table, "may_publish": acting.may("publish")})
 

@@ -17,7 +17,12 @@ from portal.dashboard.acting import actor
 from portal.kit import money
 from portal.kit.errors import Invalid, NotFound
 from portal.kit.exports import csv_of
+from portal.kit.money import Money
 from portal.kit.tables import Column, Table, containing
+
+
+def _cap(subscription: Subscription) -> Money:
+    return Money(subscription.spend_cap, subscription.plan_version.currency)
 
 
 @login_required
@@ -26,9 +31,9 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     columns = [
         Column("listing.path", _("Listing"), sort="listing__name", template="console/cells/listing.html"),
         Column("plan_version.plan.name", _("Plan"), template="console/cells/plan.html"),
-        Column("spend_cap", _("Usage limit a month"), template="console/cells/spend_cap.html"),
+        Column("spend_cap", _("Usage limit a month"), template="console/cells/spend_cap.html", export=_cap),
         Column("started_at", _("Since"), kind="time", sort="started_at"),
-        Column("ended_at", _("State"), template="console/cells/subscription_state.html"),
+        Column("ended_at", _("State"), template="console/cells/subscription_state.html", export="words"),
         Column("pk", "", template="console/cells/subscription_actions.html"),
     ]
     rows = Subscription.objects.filter(organisation=acting.organisation).select_related(

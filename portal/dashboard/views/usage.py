@@ -63,13 +63,13 @@ def requests(request: HttpRequest) -> HttpResponse:
         Column("finished_at", _("Time"), kind="time", sort="id"),
         Column("public_id", _("Request"), draw=log_cells.request_id),
         Column("listing.path", _("Model"), draw=log_cells.model),
-        Column("api_key.name", _("Key"), draw=log_cells.key),
-        Column("outcome", _("Outcome"), draw=log_cells.outcome),
+        Column("api_key.name", _("Key"), draw=log_cells.key, export=log_cells.key_name),
+        Column("outcome", _("Outcome"), draw=log_cells.outcome, export=log_cells.outcome_name),
         Column("input_tokens", _("In"), kind="number"),
         Column("output_tokens", _("Out"), kind="number"),
         Column("ttft_ms", _("First token"), kind="duration"),
         Column("latency_ms", _("Whole"), kind="duration"),
-        Column("charge", _("Cost"), kind="number", draw=log_cells.cost),
+        Column("charge", _("Cost"), kind="number", draw=log_cells.cost, export=log_cells.charge),
     ]
     is_csv = request.GET.get("format") == "csv"
     if is_csv:
