@@ -24,9 +24,9 @@ def request_id(call: UsageEvent) -> SafeString:
 
 
 def outcome(call: UsageEvent) -> SafeString:
-    """How it ended, and why where it failed."""
+    """How it ended, and why where it failed or is no call at all."""
     badge = status(call.outcome)
-    if call.outcome != Outcome.FAILED or call.why is None:
+    if call.outcome not in (Outcome.FAILED, Outcome.REVERSED) or call.why is None:
         return badge
     address = reverse("console_request", args=[call.public_id])
     return format_html(

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 from billing import usage as metered
 from billing.events import METERS
 from billing.models import HeldEarning, UsageEvent
+from billing.reversals import reversal_of
 from marketplace.models import Meter, PriceComponent
 from portal.dashboard import log_cells
 from portal.dashboard.acting import actor
@@ -51,6 +52,7 @@ def page(request: HttpRequest, request_id: str) -> HttpResponse:
         "decision": HeldEarning.objects.filter(pk=wanted).exclude(state="held").first()
         if call.report
         else None,
+        "reversal": UsageEvent.objects.filter(pk=reversal_of(wanted)).first(),
         "is_elsewhere": call.organisation_id != acting.organisation.pk,
     }
     return render(request, "console/request.html", context)

@@ -5,6 +5,7 @@ from django.test import Client
 
 from billing.models import UsageEvent
 from billing.reasons import Reason
+from billing.reversals import reversal_of
 from marketplace.models import Listing
 from portal.accounts import api_keys
 from portal.accounts.models import Membership, Role
@@ -52,6 +53,29 @@ def test_a_failed_call_says_why_and_what_to_do_in_the_log_and_on_its_page(
     assert "<code>worker_lost</code>" in page
     assert "nightly job" in page
     assert "在回答结束前停止响应" in read(browser, call, **CHINESE)
+
+
+def test_a_charge_that_was_given_back_is_said_on_both_pages_and_in_the_log(
+    cast: Cast, listing: Listing
+) -> None:
+    call = call_of(
+        cast, listing, output_tokens=40, charge=200_000_000, rated={"output_tokens": [0, 40, 200_000_000]}
+    )
+    back = UsageEvent.objects.get(pk=call.pk)
+    back.pk, back.outcome, back.reason = reversal_of(call.pk), "reversed", "reversed"
+    back.requests, back.output_tokens, back.input_tokens, back.charge = -1, -40, 0, -200_000_000
+    back.rated = {"output_tokens": [40, -40, -200_000_000]}
+    back.save(force_insert=True)
+    browser = cast.browser(cast.outsider)
+    log = browser.get("/console/requests/").content.decode()
+    assert "Reversed" in log
+    assert "charge given back</a>" in log
+    assert "\N{MINUS SIGN}$2.00" in log
+    page = read(browser, call)
+    assert "The answer reached nobody, so its charge was given back." in page
+    assert f'href="/console/requests/{back.public_id}/"' in page
+    assert "reached nobody, so what it was charged is given back" in read(browser, back)
+    assert "已冲销" in read(browser, back, **CHINESE)
 
 
 def test_an_answered_call_shows_what_it_used_and_what_each_part_cost(cast: Cast, listing: Listing) -> None:
