@@ -11,11 +11,11 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from portal.accounts import api_keys, key_handover, key_limits, membership
+from portal.accounts import api_keys, invitations, key_handover, key_limits, membership
 from portal.accounts.auth import acting_organisation
 from portal.accounts.key_limits import BUDGETS, MOST_A_MINUTE, MOST_BUDGET, RATES, KeyLimits
 from portal.accounts.membership import KeyFate
-from portal.accounts.models import ApiKey, Membership, Organisation, Role, Scope, User
+from portal.accounts.models import ApiKey, Invitation, Membership, Organisation, Role, Scope, User
 from portal.kit import serializers
 from portal.kit.errors import NotFound
 from portal.kit.views import APIView, GenericViewSet
@@ -47,6 +47,13 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
     def get_keys(self, member: Membership) -> int:
         """How many of the organisation's working keys they hold."""
         return key_handover.held(member.organisation_id, member.user_id).count()
+
+
+class InvitationSerializer(serializers.ModelSerializer[Invitation]):
+    class Meta:
+        model = Invitation
+        fields = ["id", "email", "role", "created_at", "expires_at"]
+        read_only_fields = ["id", "created_at", "expires_at"]
 
 
 class KeyFateSerializer(serializers.QuerySerializer):
@@ -152,16 +159,35 @@ class MemberList(APIView):
         members = organisation.memberships.select_related("user").order_by("created_at")
         return Response(MemberSerializer(members, many=True).data)
 
-    @extend_schema(operation_id="members_add", request=MemberSerializer, responses={201: MemberSerializer})
+    @extend_schema(
+        operation_id="members_invite", request=InvitationSerializer, responses={202: InvitationSerializer}
+    )
     def post(self, request: Request, slug: str) -> Response:
+        """Invite who has the address. They accept on their page of invitations once they have confirmed it."""
         organisation = find_organisation(request, slug)
-        given = MemberSerializer(data=request.data)
+        given = InvitationSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        added = membership.add(
-            organisation, by=user_of(request), email=given.validated_data["user"]["email"],
-            role=given.validated_data["role"],
-        )  # fmt: skip
-        return Response(MemberSerializer(added).data, status=201)
+        invitation = invitations.invite(organisation, by=user_of(request), **given.validated_data)
+        return Response(InvitationSerializer(invitation).data, status=202)
+
+
+class InvitationList(APIView):
+    """Invitations that wait for an answer."""
+
+    @extend_schema(operation_id="invitations_list", responses=InvitationSerializer(many=True))
+    def get(self, request: Request, slug: str) -> Response:
+        organisation = find_organisation(request, slug)
+        membership.require(user_of(request), organisation, "view")
+        return Response(InvitationSerializer(invitations.open_in(organisation), many=True).data)
+
+
+class InvitationDetail(APIView):
+    @extend_schema(operation_id="invitations_retract", responses={204: None})
+    def delete(self, request: Request, slug: str, invitation_id: UUID) -> Response:
+        """Take an invitation back."""
+        organisation = find_organisation(request, slug)
+        invitations.retract(organisation, by=user_of(request), invitation_id=invitation_id)
+        return Response(status=204)
 
 
 class MemberDetail(APIView):

@@ -12,6 +12,12 @@ router.register("keys", api.ApiKeyViewSet, basename="key")
 urlpatterns = [
     path("", include(router.urls)),
     path("organisations/<slug:slug>/members/", api.MemberList.as_view(), name="member-list"),
+    path("organisations/<slug:slug>/invitations/", api.InvitationList.as_view(), name="invitation-list"),
+    path(
+        "organisations/<slug:slug>/invitations/<uuid:invitation_id>/",
+        api.InvitationDetail.as_view(),
+        name="invitation-detail",
+    ),
     path(
         "organisations/<slug:slug>/members/<uuid:member_id>/",
         api.MemberDetail.as_view(),

@@ -2,7 +2,7 @@
 
 from django.utils.translation import gettext_noop
 
-from portal.kit.errors import Conflict, NotAllowed, NotFound, PortalError
+from portal.kit.errors import Conflict, NotAllowed, PortalError
 
 
 class SlugTaken(Conflict):
@@ -13,13 +13,6 @@ class SlugTaken(Conflict):
 class LastOwner(Conflict):
     code = "last_owner"
     message = gettext_noop("An organisation needs an owner. Make someone else an owner first.")
-
-
-class NotAMember(NotFound):
-    code = "no_such_user"
-    message = gettext_noop(
-        "No user has confirmed the address {email}. Ask them to sign up and to follow the link in the mail."
-    )
 
 
 class OrganisationSuspended(NotAllowed):

@@ -8,10 +8,10 @@ from django.db.models import Q
 from django.utils.text import slugify
 
 from portal.accounts import key_handover, quotas, suspension
-from portal.accounts.errors import LastOwner, NotAMember, SlugTaken
+from portal.accounts.errors import LastOwner, SlugTaken
 from portal.accounts.models import Membership, Organisation, Role, User
 from portal.kit import epochs, ids, names, slugs
-from portal.kit.errors import Conflict, NotAllowed, NotFound
+from portal.kit.errors import NotAllowed, NotFound
 from portal.kit.slugs import SlugReserved
 
 Action = Literal["view", "use", "publish", "buy", "bill", "administer"]
@@ -91,32 +91,13 @@ def open_organisation(
     return organisation
 
 
-def add(organisation: Organisation, *, by: User, email: str, role: str) -> Membership:
-    """Make an existing user a member. Raises `NotAMember` if nobody has confirmed the address as theirs:
-    anyone can sign up under any address, and must not become a member by it.
-    """
-    require(by, organisation, "administer")
-    _guard_owner_role(organisation, by=by, role=role)
-    user = User.objects.filter(
-        is_active=True, email__iexact=email, emailaddress__email__iexact=email, emailaddress__verified=True
-    ).first()
-    if user is None:
-        raise NotAMember(email=email)
-    try:
-        with transaction.atomic():
-            quotas.admit(organisation, "members", by=by, count=organisation.memberships.count, what="members")
-            return Membership.objects.create(organisation=organisation, user=user, role=role)
-    except IntegrityError as conflict:
-        raise Conflict(reason=f"{email} is a member already; change their role instead.") from conflict
-
-
 def change_role(organisation: Organisation, *, by: User, membership_id: UUID, role: str) -> Membership:
     """Raises `LastOwner` if the organisation would be left without one."""
     require(by, organisation, "administer")
-    _guard_owner_role(organisation, by=by, role=role)
+    guard_owner_role(organisation, by=by, role=role)
     with transaction.atomic():
         membership = _locked(organisation, membership_id)
-        _guard_owner_role(organisation, by=by, role=membership.role)
+        guard_owner_role(organisation, by=by, role=membership.role)
         if role != Role.OWNER:
             _guard_last_owner(organisation, leaving=membership)
         membership.role = role
@@ -133,7 +114,7 @@ def remove(organisation: Organisation, *, by: User, membership_id: UUID, keys: K
         membership = _locked(organisation, membership_id)
         if membership.user_id != by.pk:
             require(by, organisation, "administer")
-            _guard_owner_role(organisation, by=by, role=membership.role)
+            guard_owner_role(organisation, by=by, role=membership.role)
         suspension.refuse(organisation)
         _guard_last_owner(organisation, leaving=membership)
         heir = _find_heir(organisation, keys, by=by, leaving=membership) if isinstance(keys, UUID) else None
@@ -152,7 +133,7 @@ def _find_heir(organisation: Organisation, membership_id: UUID, *, by: User, lea
         raise NotFound(what="member")
     if "use" not in ALLOWED[heir.role]:
         raise NotAllowed(role=heir.role, action="use")
-    _guard_owner_role(organisation, by=by, role=heir.role)
+    guard_owner_role(organisation, by=by, role=heir.role)
     return heir.user
 
 
@@ -182,7 +163,8 @@ def _locked(organisation: Organisation, membership_id: UUID) -> Membership:
     return membership
 
 
-def _guard_owner_role(organisation: Organisation, *, by: User, role: str) -> None:
+def guard_owner_role(organisation: Organisation, *, by: User, role: str) -> None:
+    """Raises `NotAllowed` for who would make, change or remove an owner and is none."""
     if role == Role.OWNER and require(by, organisation, "administer").role != Role.OWNER:
         raise NotAllowed(role=Role.ADMIN, action="make, change or remove owners")
 

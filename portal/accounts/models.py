@@ -146,6 +146,24 @@ class Membership(models.Model):
         return f"{self.user} in {self.organisation} as {self.role}"
 
 
+class Invitation(models.Model):
+    """Who has proved the address may become a member in this role, until it expires."""
+
+    id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
+    organisation = models.ForeignKey(Organisation, on_delete=models.CASCADE, related_name="invitations")
+    email = models.EmailField(help_text="In lower case.")
+    role = models.CharField(max_length=16, choices=Role.choices)
+    invited_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organisation", "email"], name="invitation_once")]
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.organisation}"
+
+
 class Scope(models.TextChoices):
     """What a key may reach: the data plane, the control plane."""
 

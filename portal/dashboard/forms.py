@@ -113,9 +113,11 @@ class KeyForm(LimitsForm):
 
 
 class MemberForm(forms.Form):
-    """Someone who joins the organisation."""
+    """Someone who is asked to join the organisation."""
 
-    email = forms.EmailField(label=_("E-mail address"), help_text=_("They need an account here already."))
+    email = forms.EmailField(
+        label=_("E-mail address"), help_text=_("They get a mail, and join once they accept.")
+    )
     role = forms.ChoiceField(
         label=_("Role"), initial=Role.DEVELOPER,
         choices=[

@@ -7,6 +7,7 @@ PHRASES = (
     gettext_noop("organisation"),
     gettext_noop("key"),
     gettext_noop("member"),
+    gettext_noop("invitation"),
     gettext_noop("plan"),
     gettext_noop("subscription"),
     gettext_noop("version"),

@@ -76,6 +76,13 @@ provider = [
 organisations = [
     path("organisation/", organisation.members, name="organisation"),
     path("organisation/new/", organisation.new, name="organisation_new"),
+    path("organisation/invitations/", organisation.invited, name="organisation_invitations"),
+    path("organisation/invitations/<uuid:invitation_id>/", organisation.answer, name="organisation_answer"),
+    path(
+        "organisation/invitations/<uuid:invitation_id>/retract/",
+        organisation.retract,
+        name="organisation_retract",
+    ),
     path("organisation/switch/", organisation.switch, name="organisation_switch"),
     path(
         "organisation/members/<uuid:membership_id>/role/", organisation.change_role, name="organisation_role"

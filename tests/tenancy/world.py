@@ -16,7 +16,7 @@ from marketplace.models import (
     Version,
 )
 from portal.accounts import api_keys
-from portal.accounts.models import ApiKey, Membership
+from portal.accounts.models import ApiKey, Invitation, Membership
 from portal.kit import clock
 from tests.conftest import Cast
 from tests.portal.dashboard.offers import record_calls
@@ -71,12 +71,16 @@ def build(cast: Cast) -> World:
     )
     UploadFile.objects.create(upload=upload, path=f"{SECRET}.md", size=4, sha256="0" * 64)
     key, _ = api_keys.issue(cast.acme, by=cast.owner, name=f"{SECRET} key", scopes=["inference"])
+    invitation = Invitation.objects.create(
+        organisation=cast.acme, email="guest@example.com", role="viewer", invited_by=cast.owner,
+        expires_at=clock.now() + timedelta(hours=1),
+    )  # fmt: skip
     membership = Membership.objects.get(organisation=cast.acme, user=cast.mate)
     world = World(cast, listing, version, plan, upload, subscription, key, membership)
     world.arguments = {
         "owner": "acme", "slug": "hidden", "number": 1, "plan": "mixed", "plan_slug": "mixed",
         "upload_id": upload.pk, "path": f"{SECRET}.md", "subscription_id": subscription.pk,
-        "key_id": key.pk, "pk": key.pk, "request_id": _call(taken, taken_plan), "member_id": membership.pk, "membership_id": membership.pk,
+        "invitation_id": invitation.pk, "key_id": key.pk, "pk": key.pk, "request_id": _call(taken, taken_plan), "member_id": membership.pk, "membership_id": membership.pk,
     }  # fmt: skip
     return world
 

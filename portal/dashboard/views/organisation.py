@@ -8,11 +8,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from portal.accounts import current, key_handover, membership
+from portal.accounts import current, invitations, key_handover, membership
 from portal.accounts.membership import ALLOWED, KeyFate
-from portal.accounts.models import Membership, Role
+from portal.accounts.models import Membership, Role, User
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import MemberForm, OrganisationForm, attempt
 from portal.dashboard.vocabulary import translated
@@ -44,11 +44,11 @@ def members(request: HttpRequest) -> HttpResponse:
         return csv_of(table, name="members")
     form = MemberForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
-        added = attempt(
-            form, lambda: membership.add(acting.organisation, by=acting.user, **form.cleaned_data)
+        invitation = attempt(
+            form, lambda: invitations.invite(acting.organisation, by=acting.user, **form.cleaned_data)
         )
-        if added:
-            messages.success(request, _("%(who)s is a member now.") % {"who": added.user})
+        if invitation:
+            messages.success(request, _("%(email)s is invited.") % {"email": invitation.email})
             return redirect("organisation")
     held = Counter(key_handover.holders(acting.organisation.pk))
     for row in table.page:
@@ -58,6 +58,7 @@ def members(request: HttpRequest) -> HttpResponse:
         "table": table,
         "form": form,
         "heirs": heirs,
+        "invitations": invitations.open_in(acting.organisation),
         "roles": translated(Role.choices),
         "acting": acting,
         "may_administer": acting.may("administer"),
@@ -99,6 +100,40 @@ def _read_fate(asked: str) -> KeyFate:
         return UUID(asked)
     except ValueError:
         raise NotFound(what="member") from None
+
+
+@login_required
+@require_POST
+def retract(request: HttpRequest, invitation_id: UUID) -> HttpResponse:
+    acting = actor(request, "administer")
+    invitations.retract(acting.organisation, by=acting.user, invitation_id=invitation_id)
+    messages.success(request, _("The invitation is taken back."))
+    return redirect("organisation")
+
+
+@login_required
+@require_safe
+def invited(request: HttpRequest) -> HttpResponse:
+    """The invitations to the reader, at addresses that they have confirmed."""
+    assert isinstance(request.user, User)
+    return render(
+        request, "organisation/invitations.html", {"invitations": invitations.open_to(request.user)}
+    )
+
+
+@login_required
+@require_POST
+def answer(request: HttpRequest, invitation_id: UUID) -> HttpResponse:
+    """Accept, or decline."""
+    assert isinstance(request.user, User)
+    if not request.POST.get("accept"):
+        invitations.decline(request.user, invitation_id)
+        messages.success(request, _("The invitation is declined."))
+        return redirect("organisation_invitations")
+    member = invitations.accept(request.user, invitation_id)
+    current.switch(request, member.organisation.slug)
+    messages.success(request, _("You act for %(name)s now.") % {"name": member.organisation.name})
+    return redirect("organisation")
 
 
 @login_required

@@ -1,12 +1,11 @@
 """Organisations keep an owner, and roles bind."""
 
 import pytest
-from allauth.account.models import EmailAddress
 
-from portal.accounts import membership
-from portal.accounts.errors import LastOwner, NotAMember, SlugTaken
+from portal.accounts import invitations, membership
+from portal.accounts.errors import LastOwner, SlugTaken
 from portal.accounts.models import Membership, Organisation, Role
-from portal.kit.errors import Conflict, NotAllowed, NotFound
+from portal.kit.errors import NotAllowed, NotFound
 from tests.conftest import Cast
 
 
@@ -24,7 +23,7 @@ def test_the_last_owner_can_neither_leave_nor_step_down(cast: Cast) -> None:
 
 def test_a_developer_cannot_administer(cast: Cast) -> None:
     with pytest.raises(NotAllowed):
-        membership.add(cast.acme, by=cast.mate, email="outsider@example.com", role=Role.VIEWER)
+        invitations.invite(cast.acme, by=cast.mate, email="outsider@example.com", role=Role.VIEWER)
 
 
 def test_an_admin_cannot_make_owners_or_touch_them(cast: Cast) -> None:
@@ -46,30 +45,12 @@ def test_anyone_may_leave(cast: Cast) -> None:
     assert not Membership.objects.filter(organisation=cast.acme, user=cast.mate).exists()
 
 
-def test_an_address_that_nobody_has_confirmed_makes_no_member(cast: Cast) -> None:
-    address = EmailAddress.objects.create(user=cast.outsider, email=cast.outsider.email, verified=False)
-    with pytest.raises(NotAMember):
-        membership.add(cast.acme, by=cast.owner, email=cast.outsider.email, role=Role.VIEWER)
-    address.verified = True
-    address.save()
-    added = membership.add(cast.acme, by=cast.owner, email=cast.outsider.email, role=Role.VIEWER)
-    assert added.user == cast.outsider
-
-
 def test_a_narrower_role_or_none_ends_the_right_to_call(cast: Cast) -> None:
     assert membership.allows(cast.mate.pk, cast.acme.pk, "use")
     mine = of(cast, cast.mate)
     membership.change_role(cast.acme, by=cast.owner, membership_id=mine.pk, role=Role.VIEWER)
     assert not membership.allows(cast.mate.pk, cast.acme.pk, "use")
     assert not membership.allows(cast.outsider.pk, cast.acme.pk, "view")
-
-
-def test_strangers_and_members_cannot_be_added(cast: Cast) -> None:
-    with pytest.raises(NotAMember):
-        membership.add(cast.acme, by=cast.owner, email="ghost@example.com", role=Role.VIEWER)
-    EmailAddress.objects.create(user=cast.mate, email=cast.mate.email, verified=True)
-    with pytest.raises(Conflict):
-        membership.add(cast.acme, by=cast.owner, email="mate@example.com", role=Role.VIEWER)
 
 
 def test_a_taken_slug_is_refused_whole(cast: Cast) -> None:
