@@ -164,8 +164,15 @@ def _fees(provider: Organisation, start: datetime, end: datetime) -> QuerySet[Le
 
 def _sum_usage(rows: Rows, **columns: Any) -> Iterable[Row]:
     # Days have it themselves; an hour's is that of its subscription.
-    paid_in = F("currency" if rows.column == "day" else "subscription__plan_version__currency")
-    found: Iterable[Row] = rows.found.values(paid_in=paid_in, **columns).annotate(
+    if rows.column == "day":
+        paid_in, earned = F("currency"), rows.found
+    else:
+        # What a provider tries itself earns nothing, and days leave it out already.
+        paid_in, earned = (
+            F("subscription__plan_version__currency"),
+            rows.found.filter(subscription__own_use=False),
+        )
+    found: Iterable[Row] = earned.values(paid_in=paid_in, **columns).annotate(
         calls=Sum("requests"), used=Sum("charge"), fee=Value(0), kept=Sum("commission")
     )
     return found

@@ -105,7 +105,7 @@ def rebuild(period: BillingPeriod) -> dict[str, Rebuilt]:
 
 
 def _billed(organisation: Organisation, at: datetime) -> Iterable[Subscription]:
-    found = Subscription.objects.filter(organisation=organisation, started_at__lte=at)
+    found = Subscription.objects.filter(organisation=organisation, started_at__lte=at, own_use=False)
     found = found.select_related("listing__organisation", "plan_version__plan")
     for subscription in found.prefetch_related("plan_version__components").order_by("started_at"):
         starts, _ = periods.bounds(subscription, at)

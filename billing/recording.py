@@ -60,7 +60,9 @@ _ROLL_UP = f"""
     ), earned AS (
         INSERT INTO billing_earnedday AS known (listing_id, day, currency, shard, requests, charge, commission)
         SELECT listing_id, date_trunc('day', hour, 'UTC') AS day, currency, shard, sum(requests), sum(charge), sum(commission)
-        FROM hours GROUP BY listing_id, day, currency, shard ORDER BY listing_id, day, currency
+        FROM hours WHERE NOT EXISTS (
+            SELECT FROM marketplace_subscription subscription WHERE subscription.id = subscription_id AND own_use
+        ) GROUP BY listing_id, day, currency, shard ORDER BY listing_id, day, currency
         ON CONFLICT (listing_id, day, currency, shard) DO UPDATE SET requests = known.requests + excluded.requests,
             charge = known.charge + excluded.charge, commission = known.commission + excluded.commission
     )

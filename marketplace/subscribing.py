@@ -2,7 +2,7 @@
 
 from django.db import IntegrityError, transaction
 
-from marketplace import entitlement
+from marketplace import entitlement, own_use
 from marketplace.errors import (
     AlreadySubscribed,
     PlanArchived,
@@ -128,6 +128,8 @@ def _start(organisation: Organisation, plan: Plan, *, by: User, spend_cap: int |
     except IntegrityError as conflict:
         raise AlreadySubscribed(organisation=organisation.name, listing=plan.listing.path) from conflict
     epochs.bump("subscription", subscription.pk)
+    if organisation.pk == plan.listing.organisation_id:
+        own_use.touch(plan.listing)
     return subscription
 
 

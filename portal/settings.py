@@ -277,6 +277,10 @@ USAGE_EVENT_DAYS = site.usage_event_days()
 # Seconds that the demo world's language model may train.
 DEMO_TRAINING_SECONDS = number("DEMO_TRAINING_SECONDS", default=120, at_least=1)
 
+# What an organisation may do with its own listings without a subscription, all of them together. Limits of 0 are none.
+OWN_USE_REQUESTS_PER_MINUTE = number("OWN_USE_REQUESTS_PER_MINUTE", default=60)
+OWN_USE_CONCURRENT_REQUESTS = number("OWN_USE_CONCURRENT_REQUESTS", default=4)
+
 # Weights
 UPLOAD_LIMIT_BYTES = number("UPLOAD_LIMIT_BYTES", at_least=1, default=50 * 2**30)
 ORGANISATION_QUOTA_BYTES = number("ORGANISATION_QUOTA_BYTES", at_least=1, default=500 * 2**30)

@@ -5,11 +5,14 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
+from django.conf import settings
+
 from billing.credit import budget_leases, leases
 from billing.credit.budget_leases import Budget
 from billing.errors import BudgetInOtherCurrency
 from billing.models import BillingPeriod
 from billing.rating import Price
+from marketplace import own_use
 from marketplace.models import PlanVersion, Subscription, Version
 from portal.accounts.models import ApiKey, RateLimited
 from portal.kit import clock
@@ -33,7 +36,7 @@ class Component:
 class RateLimits:
     """What one holder may do at a time and per minute; 0 is no limit."""
 
-    holder: Literal["key", "subscription", "organisation"]
+    holder: Literal["key", "subscription", "organisation", "own use"]
     holder_id: UUID
     requests_per_minute: int
     tokens_per_minute: int
@@ -104,7 +107,7 @@ def load(
 
 def _rates(key: ApiKey | None, subscription: Subscription, terms: PlanVersion) -> tuple[RateLimits, ...]:
     found = [
-        _limits("subscription", subscription.pk, terms),
+        _own_use(subscription) if subscription.own_use else _limits("subscription", subscription.pk, terms),
         _limits("organisation", subscription.organisation_id, subscription.organisation),
     ]
     return (_limits("key", key.pk, key), *found) if key else tuple(found)
@@ -115,6 +118,14 @@ def _limits(
 ) -> RateLimits:
     rates = terms.requests_per_minute, terms.tokens_per_minute, terms.concurrent_requests
     return RateLimits(holder, holder_id, *rates)
+
+
+def _own_use(subscription: Subscription) -> RateLimits:
+    """Of all the listings of an organisation together."""
+    return RateLimits(
+        "own use", own_use.limits_holder(subscription.organisation_id), settings.OWN_USE_REQUESTS_PER_MINUTE, 0,
+        settings.OWN_USE_CONCURRENT_REQUESTS,
+    )  # fmt: skip
 
 
 def _budgets(key: ApiKey | None, terms: PlanVersion, at: datetime) -> tuple[Budget, ...]:

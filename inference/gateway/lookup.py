@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from django.db.models import Q
+
 from billing.credit import facts as credit_facts
 from billing.credit.facts import CallFacts
 from inference.gateway.errors import KeyLacksScope, ModelNotFound, ServiceUnavailable
@@ -105,12 +107,12 @@ def find_caller(text: str, digest: bytes) -> Caller | None:
 
 
 def find_listing(caller: Caller, path: str) -> Listing:
-    """The published listing `owner/slug`. Raises `ModelNotFound`, also for one that the pass is not for."""
+    """The listing `owner/slug` if it is published or the caller's own. Raises `ModelNotFound`, also for one that the pass is not for."""
     owner, _, slug = path.partition("/")
     listing = (
         Listing.objects.select_related("organisation", "current_version")
         .filter(organisation__slug=owner, slug=slug)
-        .exclude(published_at=None)
+        .filter(Q(published_at__isnull=False) | Q(organisation_id=caller.organisation_id))
         .first()
     )
     if listing is None or caller.listing_id not in (None, listing.pk):

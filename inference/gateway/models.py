@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from django.db.models import Q
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,7 +13,7 @@ from inference.availability import State
 from inference.gateway.answering import json_response
 from inference.gateway.errors import ModelNotFound
 from inference.gateway.lookup import Caller, split_name
-from marketplace import entitlement
+from marketplace import entitlement, own_use
 from marketplace.models import Listing, PriceComponent, Subscription, Version
 from portal.kit.money import Money
 
@@ -45,23 +46,28 @@ async def retrieve(process: "GatewayProcess", request: Request) -> Response:
 
 
 def find_callable(caller: Caller, *, path: str | None = None) -> list[Subscription]:
-    """Live subscriptions to live listings, with all that `describe` reads. Blocks on Postgres."""
+    """Live subscriptions to live listings, and the own use of own ones, with all that `describe` reads. Blocks on
+    Postgres.
+    """
+    own_use.open_all(caller.organisation_id)
+    is_live = Q(listing__withdrawn_at=None, listing__published_at__isnull=False)
     found = (
         Subscription.objects.filter(
-            organisation_id=caller.organisation_id, ended_at=None, listing__withdrawn_at=None,
+            is_live | Q(own_use=True), organisation_id=caller.organisation_id, ended_at=None,
             listing__taken_down_at=None, listing__organisation__suspended_at=None,
-            listing__published_at__isnull=False, listing__current_version__state=Version.State.READY,
+            listing__current_version__state=Version.State.READY,
         )
         .select_related("listing__organisation", "listing__current_version", "plan_version__plan")
         .prefetch_related("plan_version__components")
-        .order_by("listing__organisation__slug", "listing__slug")
+        # What was bought of an own listing comes after its own use, and takes its place.
+        .order_by("listing__organisation__slug", "listing__slug", "-own_use")
     )  # fmt: skip
     if caller.listing_id is not None:
         found = found.filter(listing_id=caller.listing_id)
     if path is not None:
         owner, _, slug = path.partition("/")
         found = found.filter(listing__organisation__slug=owner, listing__slug=slug)
-    return list(found)
+    return list({each.listing_id: each for each in found}.values())
 
 
 def find_one(caller: Caller, name: str) -> tuple[Subscription, Version | None]:

@@ -23,7 +23,7 @@ class PlanList(APIView):
     def get(self, request: Request, owner: str, slug: str) -> Response:
         """Oldest first. Others than the provider see those that take subscribers."""
         listing = access.visible(request, owner, slug)
-        plans = listing.plans.order_by("created_at")
+        plans = listing.plans.filter(own_use=False).order_by("created_at")
         if not access.is_member(request, listing):
             plans = plans.filter(archived_at=None)
         return Response(PlanSerializer(plans, many=True).data)
@@ -71,7 +71,7 @@ class PlanDetail(APIView):
 
 def find_plan(listing: Listing, slug: str) -> Plan:
     """Raises `NotFound`."""
-    plan = listing.plans.filter(slug=slug).first()
+    plan = listing.plans.filter(slug=slug, own_use=False).first()
     if plan is None:
         raise NotFound(what="plan")
     plan.listing = listing

@@ -23,7 +23,7 @@ from portal.kit.views import APIView, GenericAPIView
 
 def own(request: Request) -> QuerySet[Subscription]:
     """All of them, ended ones included."""
-    mine = Subscription.objects.filter(organisation=acting_organisation(request))
+    mine = Subscription.objects.filter(organisation=acting_organisation(request), own_use=False)
     return mine.select_related("organisation", "listing__organisation", "plan_version__plan")
 
 

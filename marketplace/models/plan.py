@@ -33,6 +33,8 @@ class Plan(models.Model):
     kind = models.CharField(max_length=8, choices=Kind.choices)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     archived_at = models.DateTimeField(null=True, blank=True)
+    # Of `marketplace.own_use`: no offer, and on no list of them.
+    own_use = models.BooleanField(default=False, db_default=False, editable=False)
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["listing", "slug"], name="plan_slug_once")]

@@ -9,7 +9,9 @@ from portal.kit import clock, ids
 
 
 class Subscription(models.Model):
-    """Runs from `started_at` until `ended_at`. Billing periods are months from `started_at`, half-open."""
+    """Runs from `started_at` until `ended_at`. Billing periods are months from `started_at`, half-open. `own_use` is that
+    of the listing's own organisation (`marketplace.own_use`): nobody bought it, and no list of subscriptions has it.
+    """
 
     id = models.UUIDField(primary_key=True, default=ids.uuid7, editable=False)
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="subscriptions")
@@ -23,11 +25,16 @@ class Subscription(models.Model):
     ended_at = models.DateTimeField(null=True, blank=True)
     ended_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
 
+    own_use = models.BooleanField(default=False, db_default=False, editable=False)
+
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["organisation", "listing"], condition=Q(ended_at=None), name="one_live_subscription"
+                fields=["organisation", "listing"],
+                condition=Q(ended_at=None, own_use=False),
+                name="one_live_subscription",
             ),
+            models.UniqueConstraint(fields=["listing"], condition=Q(own_use=True), name="one_own_use"),
             models.CheckConstraint(condition=Q(spend_cap__gte=0), name="spend_cap_not_negative"),
         ]
 

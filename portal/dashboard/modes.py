@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from marketplace.models import Listing, Task
+from marketplace.models import Listing, Task, Version
 
 Mode = Literal["chat", "completion", "embedding", "image", "text"]
 
@@ -16,11 +16,12 @@ PATHS: dict[Mode, str] = {
 }
 
 
-def of(listing: Listing) -> tuple[Mode, ...]:
-    """The listing's modes, the usual one first."""
+def of(listing: Listing, version: Version | None = None) -> tuple[Mode, ...]:
+    """The modes of the listing's current version or of another one, the usual mode first."""
     match Task(listing.task):
         case Task.TEXT_GENERATION:
-            return ("chat", "completion") if _has_chat_template(listing) else ("completion",)
+            has_template = _has_chat_template(version or listing.current_version)
+            return ("chat", "completion") if has_template else ("completion",)
         case Task.FEATURE_EXTRACTION:
             return ("embedding",)
         case Task.IMAGE_CLASSIFICATION:
@@ -29,13 +30,13 @@ def of(listing: Listing) -> tuple[Mode, ...]:
             return ("text",)
 
 
-def chosen(listing: Listing, wanted: str) -> Mode:
-    """The wanted mode if the listing has it, else its usual one."""
-    return next((mode for mode in of(listing) if mode == wanted), of(listing)[0])
+def chosen(listing: Listing, wanted: str, version: Version | None = None) -> Mode:
+    """The wanted mode if there is that, else the usual one."""
+    there = of(listing, version)
+    return next((mode for mode in there if mode == wanted), there[0])
 
 
-def _has_chat_template(listing: Listing) -> bool:
+def _has_chat_template(version: Version | None) -> bool:
     """As its examination found; a version that was not asked is taken to chat."""
-    version = listing.current_version
     facts = (version.report.get("facts") if version else None) or {}
     return bool(facts.get("has_chat_template", True))

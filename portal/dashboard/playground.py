@@ -1,16 +1,19 @@
 """What the playground of a listing is told: where to call, on whose account, at which prices."""
 
+import contextlib
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from marketplace.models import Listing, PlanVersion, Subscription
+from marketplace import entitlement
+from marketplace.models import Listing, PlanVersion, Subscription, Version
 from portal.accounts import membership, playground
 from portal.accounts.models import Organisation
 from portal.dashboard import modes
 from portal.dashboard.modes import Mode
+from portal.kit.errors import PortalError
 from portal.kit.money import exponent
 
 VISITORS = "visitors"
@@ -20,29 +23,45 @@ USUAL_TOKENS = 200
 
 def payer(listing: Listing, organisation: Organisation | None, user_id: UUID | None) -> Subscription | None:
     """The subscription that a try-out uses: the organisation's own if the user's role may make calls, else
-    the visitors' where the provider allows it. None of a listing that is closed.
+    the visitors' where the provider allows it. None of a listing that is closed, but for its own organisation.
     """
+    may_call = organisation and user_id and membership.allows(user_id, organisation.pk, "use")
+    if organisation and may_call:
+        # Whoever may not call it as a member may still look at it as a visitor does.
+        with contextlib.suppress(PortalError):
+            return entitlement.find(organisation.pk, listing)
     if listing.is_closed:
         return None
     live = listing.subscriptions.filter(ended_at=None).select_related("plan_version", "organisation")
-    may_call = organisation and user_id and membership.allows(user_id, organisation.pk, "use")
-    if may_call and (own := live.filter(organisation=organisation).first()):
-        return own
     if listing.playground_without_sign_in:
         return live.filter(organisation__slug=VISITORS).first()
     return None
 
 
+def own_use_limits(payer: Subscription) -> dict[str, int] | None:
+    """How far a provider's own try-outs go; None for everybody else's."""
+    if not payer.own_use:
+        return None
+    return {
+        "per_minute": settings.OWN_USE_REQUESTS_PER_MINUTE,
+        "at_once": settings.OWN_USE_CONCURRENT_REQUESTS,
+    }
+
+
 def config(
-    listing: Listing, subscription: Subscription, user_id: UUID | None, *, mode: Mode, visitor: str = ""
-) -> dict[str, Any]:
-    """The page's JSON; prices are micro-minor units per so many units of a meter."""
-    context_length = listing.current_version.context_length if listing.current_version else 0
+    listing: Listing, subscription: Subscription, user_id: UUID | None, *, mode: Mode, visitor: str = "",
+    version: Version | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The page's JSON, for the current version or another one; prices are micro-minor units per so many units of a
+    meter.
+    """
+    shown = version or listing.current_version
+    context_length = shown.context_length if shown else 0
     member = None if subscription.organisation.slug == VISITORS else user_id
     token = playground.issue(subscription.organisation_id, listing.pk, user_id=member, visitor=visitor)
     return {
         "mode": mode,
-        "model": listing.path,
+        "model": listing.path if version is None else f"{listing.path}:{version.number}",
         "base_url": f"{settings.PUBLIC_URL}/v1",
         "endpoint": f"/v1{modes.PATHS[mode]}",
         "headers": {"Authorization": f"Bearer {token}"},

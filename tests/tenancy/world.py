@@ -88,7 +88,7 @@ def build(cast: Cast) -> World:
 def _call(listing: Listing, plan: Plan) -> str:
     """The public id of a call that acme made."""
     record_calls(listing, 1, plan_version_id=plan.versions.get().pk, organisation_id=listing.organisation_id)
-    return UsageEvent.objects.get().public_id
+    return UsageEvent.objects.filter(listing=listing).latest("id").public_id
 
 
 def identities(world: World) -> set[UUID]:

@@ -19,7 +19,7 @@ from portal.kit import clock
 def overview(request: HttpRequest) -> HttpResponse:
     organisation = actor(request).organisation
     span = reports.chosen_range(request.GET, default="month")
-    live = organisation.subscriptions.filter(ended_at=None).select_related(
+    live = organisation.subscriptions.filter(ended_at=None, own_use=False).select_related(
         "listing__organisation", "plan_version__plan"
     )
     report = reports.usage_report(organisation, span, by="model")

@@ -27,6 +27,7 @@ def overview(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
         mode = modes.chosen(listing, request.GET.get("mode", ""))
         context |= {
             "modes": modes.of(listing),
+            "own_use": playground.own_use_limits(payer),
             "mode": mode,
             "playground": playground.config(
                 listing, payer, _user_id(request), mode=mode, visitor=addresses.of(request)
@@ -96,7 +97,7 @@ def _shared(request: HttpRequest, owner: str, slug: str, *, tab: str) -> dict[st
     own = None
     if organisation:
         own = (
-            listing.subscriptions.filter(organisation=organisation, ended_at=None)
+            listing.subscriptions.filter(organisation=organisation, ended_at=None, own_use=False)
             .select_related("plan_version")
             .first()
         )

@@ -16,7 +16,7 @@ from inference import availability
 from marketplace import publishing, subscribing
 from marketplace.models import Listing, Task, Version
 from marketplace.validation.report import Finding
-from portal.dashboard import finding, serving, wording
+from portal.dashboard import finding, modes, playground, serving, wording
 from portal.dashboard.acting import Actor, actor
 from portal.dashboard.forms import ListingForm, NewListingForm, attempt
 from portal.dashboard.vocabulary import translated
@@ -38,7 +38,7 @@ def listings(request: HttpRequest) -> HttpResponse:
         Column("created_at", _("Made"), kind="time", sort="created_at"),
         Column("is_live", _("State"), template="studio/cells/state.html", export="words"),
     ]
-    live = Count("subscriptions", filter=Q(subscriptions__ended_at=None))
+    live = Count("subscriptions", filter=Q(subscriptions__ended_at=None, subscriptions__own_use=False))
     rows = Listing.objects.filter(organisation=acting.organisation).annotate(subscriber_count=live)
     table = Table(
         rows.select_related("organisation", "current_version"), columns, query=request.GET,
@@ -77,7 +77,7 @@ def listing(request: HttpRequest, slug: str) -> HttpResponse:
         "versions": shown,
         "plans": _plans(found),
         "is_checking": versions.filter(state=Version.State.CHECKING).exists(),
-        "subscriber_count": found.subscriptions.filter(ended_at=None).count(),
+        "subscriber_count": found.subscriptions.filter(ended_at=None, own_use=False).count(),
     }
     return render(request, "studio/listing.html", context)
 
@@ -136,6 +136,16 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     if chosen.is_remote:
         context["health"] = availability.healths([chosen.pk]).get(chosen.pk)
         context["standing"] = serving.standings([chosen])[chosen.pk]
+    payer = playground.payer(found, acting.organisation, acting.user.pk)
+    if payer and chosen.state == Version.State.READY:
+        mode = modes.chosen(found, request.GET.get("mode", ""), chosen)
+        context |= {
+            "modes": modes.of(found, chosen),
+            "mode": mode,
+            "own_use": playground.own_use_limits(payer),
+            "playground": playground.config(found, payer, acting.user.pk, mode=mode, version=chosen),
+            "playground_template": f"marketplace/playground/{mode}.html",
+        }
     return render(request, "studio/version.html", context)
 
 
@@ -199,6 +209,7 @@ def _version(found: Listing, number: int) -> Version:
     chosen = found.versions.filter(number=number).prefetch_related("files").first()
     if chosen is None:
         raise NotFound(what="version")
+    chosen.listing = found
     return chosen
 
 

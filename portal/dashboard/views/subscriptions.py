@@ -36,7 +36,7 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
         Column("ended_at", _("State"), template="console/cells/subscription_state.html", export="words"),
         Column("pk", "", template="console/cells/subscription_actions.html"),
     ]
-    rows = Subscription.objects.filter(organisation=acting.organisation).select_related(
+    rows = Subscription.objects.filter(organisation=acting.organisation, own_use=False).select_related(
         "listing__organisation", "plan_version__plan"
     )
     table = Table(
@@ -60,7 +60,7 @@ def subscribe(request: HttpRequest, owner: str, slug: str) -> HttpResponse:
     plan = listing.plans.filter(slug=request.POST.get("plan", "")).first()
     if plan is None:
         raise NotFound(what="plan")
-    own = listing.subscriptions.filter(organisation=acting.organisation, ended_at=None).first()
+    own = listing.subscriptions.filter(organisation=acting.organisation, ended_at=None, own_use=False).first()
     if own:
         subscribing.change_plan(own, plan, by=acting.user)
     else:
@@ -98,7 +98,7 @@ def limit(request: HttpRequest, subscription_id: UUID) -> HttpResponse:
 
 
 def _mine(organisation: Organisation, subscription_id: UUID) -> Subscription:
-    found = Subscription.objects.filter(organisation=organisation, pk=subscription_id)
+    found = Subscription.objects.filter(organisation=organisation, pk=subscription_id, own_use=False)
     subscription = found.select_related("listing__organisation", "plan_version__plan", "organisation").first()
     if subscription is None:
         raise NotFound(what="subscription")

@@ -59,7 +59,8 @@ def test_without_a_subscription_there_is_no_call(
 ) -> None:
     tiny = offer()
     worker(tiny, pieces=["x"])
-    _, text = api_keys.issue(cast.acme, by=cast.owner, name="k", scopes=["inference"])
+    stranger = cast.operator
+    _, text = api_keys.issue(stranger.personal_organisation, by=stranger, name="k", scopes=["inference"])
     with pytest.raises(openai.PermissionDeniedError) as refused:
         with_key(gateway, text).chat.completions.create(model=tiny.name, messages=HELLO)
     assert refused.value.code == "not_subscribed"

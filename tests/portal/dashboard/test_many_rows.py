@@ -11,11 +11,10 @@ from django.test.utils import CaptureQueriesContext
 from billing import usage
 from billing.models import DailyUsage, EarnedDay, UsageRollup
 from inference.gateway.lookup import Caller
-from inference.gateway.models import describe, find_callable
-from inference.gateway.roster import Roster
+from inference.gateway.models import describe_all, find_callable
 from marketplace.models import Version
 from portal.accounts import api_keys
-from portal.kit import clock, redis
+from portal.kit import clock
 from tests.billing.shop import Shop, open_shop
 from tests.conftest import Cast
 from tests.portal.dashboard.offers import record_calls
@@ -101,11 +100,10 @@ def test_more_models_take_no_more_queries(cast: Cast, grow: Callable[[], None]) 
     caller = Caller(
         digest=b"", key_id=None, organisation_id=mine, listing_id=None, user_id=None, expires_at=0
     )
-    roster = Roster(redis.new_async_client())
 
     def ask() -> tuple[int, int]:
         with CaptureQueriesContext(connection) as asked:
-            found = [describe(each, roster) for each in find_callable(caller)]
+            found = describe_all(find_callable(caller))
         return len(asked), len(found)
 
     grow()

@@ -14,7 +14,7 @@ from tests.billing.shop import Shop, open_shop
 from tests.conftest import Cast
 
 pytestmark = [pytest.mark.usefixtures("clean_redis"), pytest.mark.django_db]
-MODEL = re.compile(r'<td><span class="mono">acme/([\w-]+)</span>')
+MODEL = re.compile(r'<td[^>]*><span class="mono">acme/([\w-]+)</span>')
 
 
 def use(shop: Shop, *, requests: int, charge: int, output_tokens: int = 0, key: ApiKey | None = None) -> None:
