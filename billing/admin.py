@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from unfold.admin import ModelAdmin, TabularInline
 
 from billing import holding
-from billing.errors import AlreadyDecided
+from billing.errors import AlreadyDecided, ChargeReversed
 from billing.models import (
     BillingPeriod,
     BudgetLease,
@@ -105,7 +105,7 @@ class HeldEarningAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
         for held in chosen:
             try:
                 decide(held.pk, by=request.user)
-            except AlreadyDecided as refusal:
+            except (AlreadyDecided, ChargeReversed) as refusal:
                 messages.error(request, f"{self.call(held)}: {refusal}")
             else:
                 decided += 1

@@ -15,6 +15,15 @@ class AlreadyDecided(Conflict):
     message = gettext_noop("This has been decided already: {state}.")
 
 
+class ChargeReversed(Conflict):
+    """The reversal took the provider's share from what is owed to it: releasing what is held evens that out."""
+
+    code = "charge_reversed"
+    message = gettext_noop(
+        "The charge was reversed already, as nobody received the answer. Release what is held."
+    )
+
+
 class StaleFacts(PortalError):
     """What the caller cached is outdated. Load the facts again and retry once."""
 

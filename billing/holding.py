@@ -6,8 +6,9 @@ from django.db import transaction
 from django.db.models import F, Sum
 
 from billing import ledger
-from billing.errors import AlreadyDecided
-from billing.models import HeldEarning, LedgerAccount
+from billing.errors import AlreadyDecided, ChargeReversed
+from billing.models import HeldEarning, LedgerAccount, UsageEvent
+from billing.reversals import reversal_of
 from portal.accounts.models import Organisation, User
 from portal.kit import clock
 from portal.kit.money import Money
@@ -24,8 +25,10 @@ def release(held_id: UUID, *, by: User) -> HeldEarning:
 def reverse(held_id: UUID, *, by: User) -> HeldEarning:
     """Take the call's charge back from all three: its consumer owes nothing for it. Raises `AlreadyDecided`.
 
-    Allowances and budgets that the call used up stay so.
+    Allowances and budgets that the call used up stay so. Raises `ChargeReversed` where the call itself was reversed.
     """
+    if UsageEvent.objects.filter(pk=reversal_of(held_id)).exists():
+        raise ChargeReversed
     return _decide(held_id, State.REVERSED, by=by)
 
 

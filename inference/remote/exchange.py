@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from inference.remote.faults import UpstreamFault
+from inference.remote.room import FREE_BYTES, Room
 
 if TYPE_CHECKING:
     from inference.remote.connection import Connection
@@ -17,15 +18,24 @@ MOST_RETRY_AFTER_SECONDS = 60.0
 
 class Exchange:
     """Seconds until the first byte of the answer and between any two; `most_bytes` of body. A `whole` answer is
-    read once it is complete, and its first byte may take as long as all of it.
+    read once it is complete, and its first byte may take as long as all of it; what is long of it takes `room`.
     """
 
     __slots__ = (
-        "_between", "_most_bytes", "_pieces", "_unread", "_waiter", "_whole", "again", "connection", "due", "ends_by",
+        "_between", "_data", "_most_bytes", "_room", "_taken", "_waiter", "_whole", "again", "connection", "due", "ends_by",
         "error", "is_complete", "let_go", "received", "resume", "retry_after", "status", "throttle",
     )  # fmt: skip
 
-    def __init__(self, *, whole: bool, first: float, between: float, in_all: float, most_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        whole: bool,
+        first: float,
+        between: float,
+        in_all: float,
+        most_bytes: int,
+        room: Room | None = None,
+    ) -> None:
         now = time.monotonic()
         self.status = 0
         self.retry_after: float | None = None
@@ -44,8 +54,10 @@ class Exchange:
         self._whole = whole
         self._between = between
         self._most_bytes = most_bytes
-        self._pieces: list[bytes] = []
-        self._unread = 0
+        # One piece as it came, or several in one: as objects of their own, small ones take many times their size.
+        self._data: bytes | bytearray = b""
+        self._room = room
+        self._taken = 0
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -57,18 +69,17 @@ class Exchange:
 
         An error comes after all that arrived before it.
         """
-        while not (self._pieces and (not self._whole or self.is_complete)):
+        while not (self._data and (not self._whole or self.is_complete)):
             if self.error is not None:
                 raise self.error
             if self.is_complete:
                 return b""
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        pieces, self._pieces = self._pieces, []
-        if self._unread > HIGH_WATER_BYTES:
+        data, self._data = self._data, b""
+        if len(data) > HIGH_WATER_BYTES:
             self.resume()
-        self._unread = 0
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return bytes(data)
 
     def add(self, body: bytes) -> None:
         """A piece of the answer's body."""
@@ -80,13 +91,35 @@ class Exchange:
             self.let_go()
             return
         self.due = min(self.ends_by, time.monotonic() + self._between)
-        self._pieces.append(body)
-        self._unread += len(body)
+        if not self._data:
+            self._data = body
+        else:
+            if not isinstance(self._data, bytearray):
+                self._data = bytearray(self._data)
+            self._data += body
         if self._whole:
+            self._take_room()
             return
-        if self._unread > HIGH_WATER_BYTES:
+        if len(self._data) > HIGH_WATER_BYTES:
             self.throttle()
         self._wake()
+
+    def give_back(self) -> None:
+        """It has been read, or never will be."""
+        if self._room is not None:
+            self._room.give_back(self._taken)
+            self._taken = 0
+
+    def _take_room(self) -> None:
+        more = self.received - FREE_BYTES - self._taken
+        if self._room is None or more <= 0:
+            return
+        if self._room.take(more):
+            self._taken += more
+            return
+        self._data = b""
+        self.fail(UpstreamFault("overloaded", "Too many long answers are being read at once."))
+        self.let_go()
 
     def complete(self) -> None:
         """The answer is whole."""

@@ -105,6 +105,7 @@ class Upstream:
     def release(self, exchange: Exchange) -> None:
         """Take the connection of an exchange back, or close it if its answer is not through."""
         self.in_flight.discard(exchange)
+        exchange.give_back()
         connection = exchange.connection
         exchange.connection = None
         if connection is None:

@@ -123,6 +123,7 @@ PHRASES = (
     gettext_noop("The server broke its answer off with an error."),
     gettext_noop("The answer has more events than it can have tokens."),
     gettext_noop("The answer could not be read."),
+    gettext_noop("Too many long answers are being read at once."),
     gettext_noop(
         "The server's address is not in the open internet, or on a port or scheme that the operator does not allow."
     ),

@@ -7,9 +7,10 @@ from django.test import Client
 from django.urls import reverse
 
 from billing import earnings, holding, invariants, invoicing, ledger, recording
-from billing.errors import AlreadyDecided
+from billing.errors import AlreadyDecided, ChargeReversed
 from billing.events import Event, Rated
 from billing.models import HeldEarning, LedgerAccount, UsageEvent
+from billing.reversals import reversal_of
 from portal.kit import clock, ids
 from tests.billing.events import make_event
 from tests.billing.shop import Shop, open_shop
@@ -130,6 +131,25 @@ def test_operators_decide_and_others_do_not(shop: Shop, cast: Cast) -> None:
     decide(cast.browser(cast.operator), "reverse", first)
     assert [first.state, second.state] == [HeldEarning.State.RELEASED, HeldEarning.State.REVERSED]
     assert second.decided_by == cast.operator
+
+
+def test_a_call_that_was_reversed_is_credited_once(shop: Shop, cast: Cast) -> None:
+    held = HeldEarning.objects.order_by("-pk").first()
+    assert held is not None
+    back = sold(shop, 33, -15, finish_reason="reversed")
+    back = back._replace(
+        id=reversal_of(held.pk).hex, outcome="reversed", units={"requests": -1, "output_tokens": -15}
+    )
+    recording.record([back], shard=0)
+    assert invariants.check() == []
+    before = balances(shop)
+    with pytest.raises(ChargeReversed):
+        holding.reverse(held.pk, by=cast.operator)
+    holding.release(held.pk, by=cast.operator)
+    after = balances(shop)
+    assert (after["receivable"], after["commission"]) == (before["receivable"], before["commission"])
+    assert after["payable"] == before["payable"] - held.share
+    assert invariants.check() == []
 
 
 def test_a_caller_sees_what_was_reported_and_what_became_of_it(cast: Cast) -> None:

@@ -77,8 +77,7 @@ class Stream(Reader):
         self.is_done = False
         self._events_left = limits.events(work.bounds.worst["output_tokens"])
         # Joined only at the end of a line, however small the pieces are.
-        self._rest: list[bytes] = []
-        self._rest_bytes = 0
+        self._rest = bytearray()
 
     @property
     def is_whole(self) -> bool:
@@ -88,17 +87,16 @@ class Stream(Reader):
     def feed(self, data: bytes) -> None:
         """Give the call what is new. Raises `UpstreamFault` for an error event and for what is no event."""
         if b"\n" in data:
-            lines = (b"".join((*self._rest, data)) if self._rest else data).split(b"\n")
-            self._rest, self._rest_bytes = [], 0
+            lines = (bytes(self._rest) + data if self._rest else data).split(b"\n")
+            self._rest.clear()
             data = lines.pop()
             for line in lines:
                 if line.startswith(b"data:"):
                     self._take(line[5:].strip())
             self.give()
         if data:
-            self._rest.append(data)
-            self._rest_bytes += len(data)
-        if self._rest_bytes > MOST_EVENT_BYTES:
+            self._rest += data
+        if len(self._rest) > MOST_EVENT_BYTES:
             raise UpstreamFault("broken", f"An event of the answer is longer than {MOST_EVENT_BYTES} bytes.")
 
     def _take(self, data: bytes) -> None:

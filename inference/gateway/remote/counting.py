@@ -123,6 +123,9 @@ class Count:
     def _judge_output(self, said: int | None, *, unseen: int, bounds: Bounds) -> tuple[int, bool, bool]:
         more = self._estimate(self.pieces - self._pieces_then, self.text_bytes - self._bytes_then)
         beside = bounds.unreturned + unseen
+        if not self.text_bytes and not unseen:
+            # Whatever it was, its caller has nothing of it; and what puts nothing out is free.
+            return 0, False, (said or 0) > beside
         return _judge(
             None if said is None else said + more,
             least=_up(self.text_bytes, LONGEST_TOKEN_BYTES),

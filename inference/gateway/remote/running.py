@@ -22,6 +22,7 @@ from inference.gateway.remote.counting import Count, Counted
 from inference.gateway.remote.refusing import explain
 from inference.remote.exchange import Exchange
 from inference.remote.faults import UpstreamFault, of_status
+from inference.remote.room import Room
 from inference.remote.upstream import Upstream
 from portal.kit.redis import is_passing
 
@@ -44,7 +45,14 @@ class Run:
     """The call's own task. `stop` may be called by anyone at any time."""
 
     def __init__(
-        self, call: Call, work: RemoteWork, upstream: Upstream, *, commands: "SharedCommands", reader: str
+        self,
+        call: Call,
+        work: RemoteWork,
+        upstream: Upstream,
+        *,
+        commands: "SharedCommands",
+        reader: str,
+        room: Room,
     ) -> None:
         self._call = call
         self._work = work
@@ -55,7 +63,7 @@ class Run:
         self._first_ms: int | None = None
         self._stopped: CallError | None = None
         self._left = False
-        self._exchange = _new_exchange(work)
+        self._exchange = _new_exchange(work, room)
 
     def leave(self) -> None:
         """The client has gone: hang up on the server at once. What was generated is charged."""
@@ -214,10 +222,10 @@ def _note_report(facts: settlement.FinishFacts, counted: Counted) -> None:
         facts["report"] = counted.report
 
 
-def _new_exchange(work: RemoteWork) -> Exchange:
+def _new_exchange(work: RemoteWork, room: Room) -> Exchange:
     # A whole answer's first byte may take as long as all of it.
     first = FIRST_BYTE_SECONDS if work.streamed else WHOLE_SECONDS
     return Exchange(
         whole=not work.streamed, first=first, between=BETWEEN_SECONDS, in_all=WHOLE_SECONDS,
-        most_bytes=work.most_bytes,
+        most_bytes=work.most_bytes, room=room,
     )  # fmt: skip

@@ -20,6 +20,7 @@ from inference.gateway.remote.running import Run
 from inference.remote import health
 from inference.remote.faults import UpstreamFault
 from inference.remote.health import Health
+from inference.remote.room import Room
 from inference.remote.upstream import EndpointFacts, Upstream
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Upstreams:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing: set[asyncio.Task[None]] = set()
         self._told: dict[str, tuple[str, float]] = {}
+        self._room = Room()
         self._web = uuid.uuid4().hex
 
     def enter(self, route: Route) -> Upstream:
@@ -58,7 +60,9 @@ class Upstreams:
 
     def start(self, call: Call, work: RemoteWork, upstream: Upstream) -> None:
         """Relay an admitted call. The call ends by itself."""
-        run = Run(call, work, upstream, commands=self._commands, reader=self._deliveries.reader)
+        run = Run(
+            call, work, upstream, commands=self._commands, reader=self._deliveries.reader, room=self._room
+        )
         call.run = run
         self.calls[call.hex] = call
         task = asyncio.get_running_loop().create_task(run.go())

@@ -1,6 +1,8 @@
 """However much a server sends, no more reaches the caller than its tokens can be, and the call ends once."""
 
 import json
+import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +14,7 @@ from billing import invariants, metering
 from billing.models import HeldEarning
 from inference.gateway.remote import limits, running
 from inference.gateway.remote.answers import Stream
+from inference.remote.room import Room
 from tests.inference.remote.conftest import Remotes
 from tests.inference.remote.speaker import Asked, Speaker, chunk, event, send_json
 from tests.inference.remote.test_counting import usage
@@ -135,12 +138,43 @@ async def test_heads_without_end_are_broken_off(speaker: Speaker, head: bytes) -
 
 
 def test_many_small_pieces_of_a_line_are_joined_once() -> None:
-    """Joined one by one they would be copied as often as there are of them."""
+    """Joined one by one they would be copied as often as there are of them: 100 GB here."""
     stream = Stream.__new__(Stream)
-    stream._rest, stream._rest_bytes = [], 0
-    for _ in range(100_000):
+    stream._rest = bytearray()
+    began = time.thread_time()
+    for _ in range(450_000):
         stream.feed(b"x")
-    assert (len(stream._rest), stream._rest_bytes) == (100_000, 100_000)
+    assert len(stream._rest) == 450_000
+    assert time.thread_time() - began < 5
+
+
+async def test_small_pieces_take_no_more_memory_than_they_have_bytes() -> None:
+    one = exchange(most_bytes=2**24)
+    tracemalloc.start()
+    for _ in range(500_000):
+        one.add(b"".join((b"x", b"yz")))
+    one.complete()
+    data = await one.read()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(data) == 1_500_000
+    assert peak < 4 * len(data)
+
+
+def test_long_answers_share_a_bounded_memory_and_short_ones_are_always_read() -> None:
+    room = Room(2 * 2**20)
+    long = [exchange(most_bytes=2**24, room=room) for _ in range(3)]
+    for one in long:
+        for _ in range(2):
+            one.add(b"x" * 2**20)
+    assert [one.error.kind if one.error else None for one in long] == [None, None, "overloaded"]
+    short = exchange(most_bytes=2**24, room=room)
+    short.add(b"x" * 2**20)
+    assert short.error is None
+    for one in (*long, short):
+        one.give_back()
+        one.give_back()
+    assert room.taken == 0
 
 
 def test_an_ended_answer_is_not_waited_for(

@@ -103,7 +103,6 @@ def test_tokens_without_text_keep_their_logprobs(remote: Remotes, client: Client
         for entry in (choice.logprobs.content if choice.logprobs else [])
     ]
     assert [entry.bytes for entry in entries] == [[240, 159], [152, 128], [240, 159]]
-    assert [entry.token for entry in entries] == ["\ufffd", "\ufffd", ""]
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,18 @@ def output(counted: Counted) -> tuple[int, bool, bool]:
 @pytest.mark.parametrize(
     ("text", "tokens"),
     [(ENGLISH, 10), (ENGLISH * 20, 200), ("敏捷的棕色狐狸跳过懒狗。", 16), ("съешь ещё этих мягких булок", 14),
-     ("hi there", 2), ("hi there", 8), ("", 1), ("}{)(" * 20, 40)],
+     ("hi there", 2), ("hi there", 8), ("}{)(" * 20, 40)],
 )  # fmt: skip
 def test_what_texts_of_many_kinds_really_take_is_billed_as_it_is_reported(text: str, tokens: int) -> None:
     counted = settled(text, usage(completion=tokens))
     assert output(counted) == (tokens, False, False)
     assert counted.report is None
+
+
+def test_an_answer_without_any_text_puts_nothing_out() -> None:
+    assert output(settled("", usage(completion=8))) == (0, False, False)
+    assert output(settled("", usage(completion=800))) == (0, False, True)
+    assert output(settled("", usage(completion=800, reasoning=800), hidden=900)) == (800, False, False)
 
 
 def test_a_report_that_no_tokenizer_can_come_to_is_replaced_and_held() -> None:
