@@ -15,20 +15,22 @@ from typing import Any
 from uuid import UUID
 
 import msgpack
+from django.core.exceptions import ObjectDoesNotExist
 
 from billing.credit import keys, leases, scripting
 from billing.credit.settlement import FinishFacts
 from billing.errors import LeaseUnavailable
-from billing.models import UsageEvent
+from billing.models import BillingPeriod, UsageEvent
 from billing.reasons import Reason
 from billing.reversals import reversal_of
-from marketplace.models import Subscription
-from portal.kit import ids, redis
+from portal.kit import redis
+from portal.kit.errors import PortalError
 
 # Longer than a hold lives unrenewed, so that what its reader's death ended by itself is over by then.
 READER_SECONDS = 15.0
 _AT_ONCE = 500
-_LEASE_OF_FACTS = 7
+# In `events.KnownFacts`.
+_PERIOD_OF_FACTS, _LEASE_OF_FACTS = 6, 7
 _EXTRA = FinishFacts(finish_reason="reversed", reason=Reason.REVERSED)
 
 log = logging.getLogger(__name__)
@@ -71,11 +73,13 @@ def _reverse_all(reader: str) -> Iterator[UUID]:
         request_id = UUID(hex=field.decode())
         try:
             _reverse(reader, request_id, _read(packed))
-        except LeaseUnavailable:
-            # Redis has just come back; the next round finds it there.
-            log.warning("the charge of %s waits to be reversed", request_id)
-            continue
-        yield request_id
+        except PortalError as error:
+            # Redis has just come back, or a lease was closed in this moment; it stays for the next round.
+            log.warning("the charge of %s waits to be reversed: %s", request_id, error)
+        except (ValueError, TypeError, LookupError, msgpack.UnpackException, ObjectDoesNotExist):
+            log.exception("the charge of %s cannot be reversed; the others are", request_id)
+        else:
+            yield request_id
 
 
 def _reverse(reader: str, request_id: UUID, note: Note) -> None:
@@ -86,9 +90,12 @@ def _reverse(reader: str, request_id: UUID, note: Note) -> None:
         return
     if _run(reader, request_id, reversal, note) == b"closed":
         # The lease that it was settled under is gone, and its usage is in the books: so it is under the next one.
-        subscription = Subscription.objects.get(pk=UUID(hex=note.facts[2]))
-        leases.open_for(subscription, ids.born(request_id))
-        _run(reader, request_id, reversal, note)
+        period = BillingPeriod.objects.select_related("subscription").get(
+            pk=UUID(hex=note.facts[_PERIOD_OF_FACTS])
+        )
+        leases.open_for(period.subscription, period.starts)
+        if _run(reader, request_id, reversal, note) == b"closed":
+            raise LeaseUnavailable
 
 
 def _run(reader: str, request_id: UUID, reversal: UUID, note: Note) -> Any:

@@ -60,15 +60,17 @@ class Deliveries:
 
     async def _send_on(self) -> None:
         seconds = TOGETHER_SECONDS
-        while self._delivered:
-            await asyncio.sleep(seconds)
-            try:
-                await self._send()
-                seconds = TOGETHER_SECONDS
-            except redis.RedisError as error:
-                log.warning("delivered calls wait to be confirmed: %s", error)
-                seconds = AGAIN_SECONDS
-        self._sending = None
+        try:
+            while self._delivered:
+                await asyncio.sleep(seconds)
+                try:
+                    await self._send()
+                    seconds = TOGETHER_SECONDS
+                except redis.RedisError as error:
+                    log.warning("delivered calls wait to be confirmed: %s", error)
+                    seconds = AGAIN_SECONDS
+        finally:
+            self._sending = None
 
     async def _send(self) -> None:
         if self._delivered:

@@ -140,6 +140,17 @@ async def test_the_key_and_the_period_may_spend_again_what_was_given_back(caller
     assert await on_thread(budgets.spent)(caller.facts.key_id, window) == 0
 
 
+async def test_a_note_that_cannot_be_read_keeps_no_other_from_being_reversed(
+    caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.client().hset(keys.undelivered(READER), "0" * 32, b"rubbish")
+    lost, cost = await charge(caller, output_tokens=190)
+    await on_thread(die)()
+    await on_thread(record)()
+    assert (await UsageEvent.objects.aget(pk=reversal_of(lost))).charge == -cost
+    assert "cannot be reversed; the others are" in caplog.text
+
+
 def test_reversals_are_ids_of_the_same_moment() -> None:
     call = UUID("01a2236b-1d8c-7368-a000-39484864087f")
     reversal = reversal_of(call)

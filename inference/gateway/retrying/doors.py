@@ -65,13 +65,23 @@ async def _knock(process: "GatewayProcess", request: Request, door: Door, *, key
 
 
 async def _require_right(process: "GatewayProcess", authorization: str | None, body: bytes) -> None:
-    """Refuse whoever may not make the call any more: no admission guards what was kept. Without a body that has
-    passed a door before, only who asks is known.
+    """Refuse whoever may not make the call any more: no admission guards what was kept. Of a body that names no model
+    no call was ever made, so only who asks matters.
     """
     caller = await process.identifier.fresh_caller(authorization)
-    if body:
+    model = _model_of(body)
+    if model:
+        await process.identifier.current_route(caller, model)
+
+
+def _model_of(body: bytes) -> str:
+    """The model that a request names; "" if it names none. The first call may be just about to be refused for that."""
+    try:
         asked = orjson.loads(body)
-        await process.identifier.current_route(caller, asked.get("model") or asked.get("version"))
+    except orjson.JSONDecodeError:
+        return ""
+    named = (asked.get("model") or asked.get("version")) if isinstance(asked, dict) else None
+    return named if isinstance(named, str) else ""
 
 
 def _said(body: bytes) -> Callable[[], Awaitable[Message]]:

@@ -1,5 +1,6 @@
 """One `Idempotency-Key`, one call: a retry finds the first one's answer and costs nothing."""
 
+import hashlib
 import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -201,6 +202,21 @@ def test_who_may_not_make_the_call_any_more_gets_no_kept_answer(
         assert "answer 1" in first.text
         assert "answer 1" not in again.text
     assert post(tiny).status_code in (401, 403, 404)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[1]", b'{"model": 7}', b"null"])
+def test_a_body_that_names_no_model_is_told_to_wait_while_the_first_one_is_refused(
+    gateway: str, offer: Offers, body: bytes
+) -> None:
+    tiny = offer()
+    headers = {"Authorization": f"Bearer {tiny.key_text}", "Idempotency-Key": "odd"}
+    headers["Content-Type"] = "application/json"
+    digest = hashlib.sha256(b"/v1/chat/completions\0" + body).digest()
+    named = hashlib.sha256(b"odd").hexdigest()
+    entry = f"inference:idempotency:{tiny.buyer.personal_organisation.pk.hex}:{named}"
+    redis.client().hset(entry, mapping={"digest": digest, "until": 2**53})
+    answer = httpx.post(f"{gateway}/chat/completions", content=body, headers=headers, timeout=20)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "idempotency_key_in_use")
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "tab\there"])
