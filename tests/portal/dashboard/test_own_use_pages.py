@@ -33,6 +33,7 @@ def test_a_draft_and_a_version_before_its_release_are_played_with(cast: Cast, dr
     named = browser.get("/studio/listings/writer/versions/2/").content.decode()
     assert '"model": "acme/writer:2"' in named
     assert "Bearer pt_" in named
+    assert "<script src=" not in named, "no browser runs what has no nonce"
     api = browser.get("/api/listings/acme/writer/plans/").json()
     assert api == [], "no plan that anybody could take"
     assert browser.get("/api/subscriptions/").json()["results"] == []

@@ -1,5 +1,6 @@
 """The status page says to anyone how the site does, and lives when Postgres or Redis do not."""
 
+import re
 import time
 
 import pytest
@@ -48,7 +49,11 @@ def test_the_footer_leads_to_a_page_that_says_all_is_well_where_it_is(cast: Cast
     assert listing.current_version_id
     start_worker(listing.current_version_id.hex)
     assert 'href="/status/"' in client.get("/").content.decode()
-    page = read(client)
+    answer = client.get("/status/")
+    page = answer.content.decode()
+    nonces = set(re.findall(r'<script nonce="([^"]*)"', page))
+    assert len(nonces) == 1
+    assert f"'nonce-{nonces.pop()}'" in answer["Content-Security-Policy"]
     assert "Everything works" in page
     assert "1 worker runs models." in page
     assert "1 model is loaded and answers at once." in page
