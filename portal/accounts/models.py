@@ -6,6 +6,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
@@ -100,6 +101,12 @@ class Organisation(RateLimited):
         if self._state.adding or self.skeleton is not None:
             self.skeleton = slugs.skeleton(self.slug)
         super().save(*args, **kwargs)
+
+    def clean(self) -> None:
+        """For operators' form, which knows nothing of looks."""
+        alike = Organisation.objects.filter(skeleton=slugs.skeleton(self.slug)).exclude(pk=self.pk)
+        if self.skeleton != slugs.skeleton(self.slug) and alike.exists():
+            raise ValidationError({"slug": "Another organisation's looks like it."})
 
 
 class OrganisationQuota(models.Model):

@@ -3,7 +3,7 @@
 The last address in X-Forwarded-For is the one that the proxy itself has added; those before it anyone can write.
 """
 
-from collections.abc import Iterable
+import re
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from portal.server.limits import name_neighbourhood
 
 UNKNOWN = "unknown"
+# Some proxies add the port, which is another for every connection.
+_WITH_PORT = re.compile(r"([0-9.]+):[0-9]+|\[([0-9a-fA-F:.]+)\](?::[0-9]+)?")
 
 
 def of(request: HttpRequest) -> str:
@@ -18,12 +20,8 @@ def of(request: HttpRequest) -> str:
     return _read(request.META.get("REMOTE_ADDR"), request.META.get("HTTP_X_FORWARDED_FOR"))
 
 
-def of_call(client: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """Of a request as ASGI has it: the peer's address, and all headers."""
-    forwarded = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-    return _read(client, ",".join(forwarded))
-
-
 def _read(peer: str | None, forwarded: str | None) -> str:
     last = (forwarded or "").rpartition(",")[2].strip() if settings.TRUST_PROXY else ""
-    return name_neighbourhood(last or peer or UNKNOWN)
+    said = last or peer or UNKNOWN
+    found = _WITH_PORT.fullmatch(said)
+    return name_neighbourhood((found[1] or found[2]) if found else said)

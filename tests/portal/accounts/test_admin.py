@@ -38,6 +38,21 @@ def test_nobody_else_takes_the_operators_path(cast: Cast, key: ApiKey, name: str
     assert key.is_live
 
 
+def test_operators_rename_no_organisation_to_what_looks_like_another(cast: Cast) -> None:
+    theirs = cast.outsider.personal_organisation
+    page = reverse("admin:accounts_organisation_change", args=[theirs.pk])
+    typed = {
+        "slug": "a-cme", "name": "Outsider", "kind": "individual", "requests_per_minute": 0, "tokens_per_minute": 0,
+        "concurrent_requests": 0, "quota-TOTAL_FORMS": 0, "quota-INITIAL_FORMS": 0, "memberships-TOTAL_FORMS": 0,
+        "memberships-INITIAL_FORMS": 0,
+    }  # fmt: skip
+    browser = cast.browser(cast.operator)
+    assert b"looks like it" in browser.post(page, typed).content
+    assert browser.post(page, typed | {"slug": "acme-too"}).status_code == 302
+    theirs.refresh_from_db()
+    assert (theirs.slug, theirs.skeleton) == ("acme-too", "acmetoo")
+
+
 def test_users_are_not_made_by_hand(cast: Cast) -> None:
     client = cast.browser(cast.operator)
     assert client.get(reverse("admin:accounts_user_add")).status_code == 403
