@@ -19,7 +19,7 @@ def every(seconds: float, task: str) -> Entry:
 
 SCHEDULE: dict[str, Entry] = {
     "close stale workers": every(60, "inference.close_stale_workers"),
-    "retry lost trials": every(600, "inference.retry_lost_trials"),
+    "resume examinations": every(15, "inference.resume_examinations"),
     "measure called listings": every(60, "billing.measure_recent"),
     "measure all listings": every(3600, "billing.measure_known"),
     "keep prominent listings": every(3600, "marketplace.refresh_prominence"),

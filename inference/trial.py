@@ -20,11 +20,13 @@ from inference.engines.base import (
     UnloadableVersion,
 )  # fmt: skip
 from inference.engines.pulse import is_panic
+from inference.remote.trial import Seen
 from inference.worker.loading import manifest_of, warm_up
-from marketplace import weights
-from marketplace.models import Task, Version
+from marketplace import endpoints, weights
+from marketplace.models import EndpointTrial, Task, Version
 from marketplace.validation import Finding
 from portal.kit.errors import PortalError
+from portal.kit.secrets import Unreadable
 
 ANSWER_SECONDS = 120.0
 REQUEST_ID = "trial"
@@ -108,6 +110,26 @@ def ask(version: Version) -> Trial:
     if not seen.ok:
         return _failed("call", seen.message, remedy=REMOTE_REMEDY)
     return Trial(ok=True, findings=[Finding(file="", rule="trial", severity="info", message=seen.message)])
+
+
+def call(endpoint: EndpointTrial) -> Seen:
+    """Make one tiny call of an endpoint that is not added yet."""
+    from inference.remote import trial as remote_trial
+    from inference.remote.upstream import EndpointFacts
+
+    try:
+        key = endpoints.reveal_key(endpoint)
+    except Unreadable as error:
+        return Seen(ok=False, message=str(error))
+    facts = EndpointFacts(
+        version="",
+        base_url=endpoint.base_url,
+        model=endpoint.model,
+        max_output_tokens=0,
+        concurrency=1,
+        key=key,
+    )
+    return remote_trial.run(facts, task=endpoint.listing.task)
 
 
 def make_request(version: Version) -> Request:

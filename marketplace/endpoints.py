@@ -1,7 +1,9 @@
 """A provider's own server as a version: address, model and limits are its identity; its key may be replaced."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -9,11 +11,12 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils.crypto import salted_hmac
 
+from marketplace import examinations
 from marketplace.errors import EndpointExists, EndpointInvalid
-from marketplace.models import Endpoint, Listing, Task, Version
+from marketplace.models import Endpoint, EndpointTrial, Examination, Listing, Task, Version
 from portal.accounts import membership, quotas
 from portal.accounts.models import User
-from portal.kit import clock, epochs, queue, secrets
+from portal.kit import clock, epochs, secrets
 
 TASKS = frozenset({Task.TEXT_GENERATION, Task.FEATURE_EXTRACTION})
 MOST_TOKENS = 10_000_000
@@ -60,15 +63,38 @@ def add_version(listing: Listing, *, by: User, wanted: Wanted, notes: str = "") 
         version = Version.objects.create(
             listing=listing, number=latest + 1, kind=Version.Kind.REMOTE, digest=digest, task=listing.task,
             architecture="", context_length=wanted.context_length, weight_bytes=0, memory_bytes=0, notes=notes,
-            created_by=by,
+            created_by=by, examined_at=clock.now(),
         )  # fmt: skip
         Endpoint.objects.create(
             version=version, base_url=wanted.base_url, model=wanted.model, concurrency=wanted.concurrency,
             max_output_tokens=wanted.max_output_tokens, sealed_key=_seal(wanted.api_key), key_changed_by=by,
             hidden_reasoning_tokens=wanted.hidden_reasoning_tokens,
         )  # fmt: skip
-        queue.enqueue("inference.try_version", str(version.pk))
+        examinations.enter(listing.organisation, stage=Examination.Stage.TRIAL, version=version)
     return version
+
+
+def begin_trial(listing: Listing, *, by: User, wanted: Wanted) -> EndpointTrial:
+    """Have one tiny call made in `jobs` of an endpoint that is not added yet.
+
+    Raises `EndpointInvalid` or `TooManyExaminations`.
+    """
+    membership.require(by, listing.organisation, "publish")
+    wanted = check(wanted, task=listing.task)
+    with transaction.atomic():
+        trial = EndpointTrial.objects.create(
+            listing=listing, created_by=by, base_url=wanted.base_url, model=wanted.model,
+            sealed_key=_seal(wanted.api_key),
+        )  # fmt: skip
+        examinations.enter(listing.organisation, stage=Examination.Stage.TRIAL, endpoint=trial)
+    return trial
+
+
+def record_trial(trial: EndpointTrial, seen: Mapping[str, Any]) -> None:
+    """What came back, `{"ok", "message", "shown", "counts"}`; the key is forgotten."""
+    with transaction.atomic():
+        EndpointTrial.objects.filter(pk=trial.pk).update(seen=dict(seen), sealed_key="")
+        examinations.end(endpoint=trial)
 
 
 def replace_key(version: Version, *, by: User, api_key: str) -> Endpoint:
@@ -87,7 +113,7 @@ def replace_key(version: Version, *, by: User, api_key: str) -> Endpoint:
     return endpoint
 
 
-def reveal_key(endpoint: Endpoint) -> str:
+def reveal_key(endpoint: Endpoint | EndpointTrial) -> str:
     """The key's text, for the call itself alone. Raises `secrets.Unreadable`."""
     return secrets.unseal(endpoint.sealed_key) if endpoint.sealed_key else ""
 

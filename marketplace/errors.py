@@ -51,6 +51,14 @@ class VersionExists(Conflict):
     message = gettext_noop("{listing} has these very files already, as version {number}.")
 
 
+class TooManyExaminations(PortalError):
+    status = 429
+    code = "too_many_examinations"
+    message = gettext_noop(
+        "{organisation} has {most} versions and endpoints that are being checked. Wait until one of them is done."
+    )
+
+
 class WeightsMissing(NotFound):
     code = "weights_missing"
     message = gettext_noop("The bytes with SHA-256 {sha256} are not in the weights storage.")

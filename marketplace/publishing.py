@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 
-from marketplace import cards, entitlement, figures, validation, weights
+from marketplace import cards, entitlement, examinations, figures, validation, weights
 from marketplace.errors import (
     ListingSlugTaken,
     NotPublishable,
@@ -21,9 +21,10 @@ from marketplace.errors import (
 )
 from marketplace.models import Listing, Version, VersionFile
 from marketplace.validation import Finding, LocalFile, Report
+from marketplace.validation.report import error
 from portal.accounts import membership, quotas
 from portal.accounts.models import Organisation, User
-from portal.kit import clock, epochs, names, queue, slugs
+from portal.kit import clock, epochs, names, slugs
 from portal.kit.errors import Invalid, NotAllowed
 from portal.kit.slugs import SlugReserved
 
@@ -84,25 +85,20 @@ def _check_fields(listing: Listing) -> None:
 
 
 def add_version(listing: Listing, *, by: User, files: Files, notes: str = "") -> Version:
-    """Examine stored files (path to SHA-256 and size) and make them the listing's next version.
-
-    The version is `refused`, or `checking` until a worker has tried it; either way its `report` says what
-    was found. Raises `VersionExists` for the files of another version, `WeightsMissing` for unknown bytes.
+    """Read stored files (path to SHA-256 and size) here and now, and make them the listing's next version: `refused`,
+    or `checking` until it has been tried. Takes seconds, so it is nothing for a request, which leaves reading to
+    `jobs`. Raises as `open_version`, and `WeightsMissing` for unknown bytes.
     """
     membership.require(by, listing.organisation, "publish")
-    report = validation.examine(_readable(files), task=listing.task)
+    report = read(files, task=listing.task)
     kept = {path: files[path] for path in report.kept}
-    digest = digest_of(kept)
-    with transaction.atomic():
-        Listing.objects.select_for_update().get(pk=listing.pk)
-        if same := listing.versions.filter(digest=digest).exclude(state=Version.State.REFUSED).first():
-            raise VersionExists(listing=listing.path, number=same.number)
-        quotas.admit(listing.organisation, "versions", by=by, count=listing.versions.count, what="versions")
-        version = _create(listing, by=by, report=report, digest=digest, files=kept, notes=notes)
-        _fill_blanks(listing, report)
-        if version.state == Version.State.CHECKING:
-            queue.enqueue("inference.try_version", str(version.pk))
-    return version
+    version = open_version(listing, by=by, files=kept, notes=notes)
+    return record_report(version.pk, report=report, files=files)
+
+
+def read(files: Files, *, task: str) -> Report:
+    """What stored files say. Raises `WeightsMissing`."""
+    return validation.examine(_readable(files), task=task)
 
 
 def _readable(files: Files) -> dict[str, LocalFile]:
@@ -115,37 +111,83 @@ def _readable(files: Files) -> dict[str, LocalFile]:
     }
 
 
+def open_version(listing: Listing, *, by: User, files: Files, notes: str = "") -> Version:
+    """The listing's next version, `checking`, of which nothing but its files' names and digests is known.
+
+    Raises `VersionExists` for the files of another version.
+    """
+    membership.require(by, listing.organisation, "publish")
+    digest = digest_of(files)
+    with transaction.atomic():
+        Listing.objects.select_for_update().get(pk=listing.pk)
+        if same := _same(listing, digest):
+            raise VersionExists(listing=listing.path, number=same.number)
+        quotas.admit(listing.organisation, "versions", by=by, count=listing.versions.count, what="versions")
+        latest = listing.versions.aggregate(number=Max("number"))["number"] or 0
+        return Version.objects.create(
+            listing=listing, number=latest + 1, digest=digest, task=listing.task, architecture="", weight_bytes=0,
+            memory_bytes=0, notes=notes, created_by=by, report={"findings": [], "facts": None},
+        )  # fmt: skip
+
+
+def _same(listing: Listing, digest: str) -> Version | None:
+    return listing.versions.filter(digest=digest).exclude(state=Version.State.REFUSED).first()
+
+
+def record_report(version_id: UUID, *, report: Report, files: Files) -> Version:
+    """What was read in a version's files: it is `refused`, or tried next. Either way its `report` says why.
+
+    Safe to repeat: only a version whose files are not yet read changes.
+    """
+    with transaction.atomic():
+        version = (
+            Version.objects.select_for_update().select_related("listing__organisation").get(pk=version_id)
+        )
+        if version.state != Version.State.CHECKING or version.examined_at is not None:
+            return version
+        Listing.objects.select_for_update().get(pk=version.listing_id)
+        kept = {path: files[path] for path in report.kept}
+        report = _refuse_twin(version, report, digest=digest_of(kept))
+        _fill_in(version, report, kept)
+        _fill_blanks(version.listing, report)
+        if report.ok:
+            examinations.move_on(version)
+        else:
+            examinations.end(version=version)
+    return version
+
+
+def _refuse_twin(version: Version, report: Report, *, digest: str) -> Report:
+    """The same files as another version's, if those that are not kept are left out of both."""
+    same = _same(version.listing, digest)
+    if not report.ok or same is None or same.pk == version.pk:
+        return report
+    message = f"These very files are version {same.number} already."
+    return replace(report, findings=(*report.findings, error("", "same-files", message)))
+
+
+def _fill_in(version: Version, report: Report, kept: Files) -> None:
+    facts = report.facts
+    version.state = Version.State.CHECKING if report.ok else Version.State.REFUSED
+    version.examined_at = clock.now()
+    version.digest = digest_of(kept)
+    version.report = report.to_json()
+    version.evaluation, version.training = list(report.card.evaluation), dict(report.training)
+    if facts:
+        version.task, version.architecture = facts.task, facts.architecture
+        version.context_length, version.parameter_count = facts.context_length, facts.parameter_count
+        version.weight_bytes, version.memory_bytes = facts.weight_bytes, facts.memory_bytes
+    version.save()
+    VersionFile.objects.bulk_create(
+        VersionFile(version=version, path=path, sha256=sha256, size=size)
+        for path, (sha256, size) in kept.items()
+    )
+
+
 def digest_of(files: Files) -> str:
     """SHA-256 over the sorted paths and digests: the same files give the same digest, anywhere."""
     lines = (f"{sha256}  {path}\n" for path, (sha256, _) in sorted(files.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _create(listing: Listing, *, by: User, report: Report, digest: str, files: Files, notes: str) -> Version:
-    latest = listing.versions.aggregate(number=Max("number"))["number"] or 0
-    facts = report.facts
-    version = Version.objects.create(
-        listing=listing,
-        number=latest + 1,
-        digest=digest,
-        task=facts.task if facts else listing.task,
-        architecture=facts.architecture if facts else "",
-        context_length=facts.context_length if facts else 0,
-        parameter_count=facts.parameter_count if facts else 0,
-        weight_bytes=facts.weight_bytes if facts else 0,
-        memory_bytes=facts.memory_bytes if facts else 0,
-        state=Version.State.CHECKING if report.ok else Version.State.REFUSED,
-        report=report.to_json(),
-        evaluation=list(report.card.evaluation),
-        training=dict(report.training),
-        notes=notes,
-        created_by=by,
-    )
-    VersionFile.objects.bulk_create(
-        VersionFile(version=version, path=path, sha256=sha256, size=size)
-        for path, (sha256, size) in files.items()
-    )
-    return version
 
 
 def _fill_blanks(listing: Listing, report: Report) -> None:
@@ -175,8 +217,9 @@ def record_trial(
     """
     with transaction.atomic():
         version = Version.objects.select_for_update().select_related("listing").get(pk=version_id)
-        if version.state != Version.State.CHECKING:
+        if version.state != Version.State.CHECKING or version.examined_at is None:
             return version
+        examinations.end(version=version)
         version.state = Version.State.READY if ok else Version.State.REFUSED
         seen = [asdict(found) if isinstance(found, Finding) else dict(found) for found in findings]
         version.report = {**version.report, "findings": [*version.report.get("findings", []), *seen]}

@@ -3,7 +3,7 @@
 import os
 
 from django.conf import settings
-from django.db.models import QuerySet, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from marketplace.errors import DiskFull, QuotaExceeded, UploadRefused
 from marketplace.models import Upload, UploadFile, VersionFile
@@ -69,8 +69,8 @@ def _bytes_of(organisations: QuerySet[Organisation]) -> int:
     contents = VersionFile.objects.filter(version__listing__organisation__in=organisations)
     facts = ("version__listing__organisation", "sha256", "size")
     stored: int = sum(size for _, _, size in contents.values_list(*facts).distinct())
-    live = Upload.objects.filter(
-        listing__organisation__in=organisations, version=None, expires_at__gt=clock.now()
+    live = Upload.objects.in_progress().filter(
+        Q(expires_at__gt=clock.now()) | Q(version__isnull=False), listing__organisation__in=organisations
     )
     declared = UploadFile.objects.filter(upload__in=live).aggregate(total=Sum("size"))["total"]
     return stored + int(declared or 0)

@@ -5,7 +5,7 @@ client is told to go on from is never ahead of what is stored, whichever web pro
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import IO, TypedDict, cast
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 from django.core.files.base import ContentFile
 from django.db import transaction
 
-from marketplace import publishing, quota, weights
+from marketplace import examinations, publishing, quota, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
@@ -23,7 +23,7 @@ from marketplace.errors import (
     UploadRefused,
     WrongOffset,
 )
-from marketplace.models import Listing, Upload, UploadFile, Version
+from marketplace.models import Examination, Listing, Upload, UploadFile, Version
 from marketplace.validation.files import check_names
 from marketplace.weights.storage import sweep_incoming, weights_storage
 from portal.accounts import membership
@@ -34,6 +34,9 @@ from portal.kit.errors import Conflict, NotFound
 LIFETIME = timedelta(days=3)
 MAX_CHUNK_BYTES = 16 * 2**20
 MAX_OPEN = 10
+# Bytes of a file that takes no longer to verify than its last chunk took to arrive.
+VERIFIED_AT_ONCE = MAX_CHUNK_BYTES
+REOPENED_FOR = timedelta(days=1)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -65,7 +68,7 @@ def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str =
         )
         UploadFile.objects.bulk_create(UploadFile(upload=upload, **declared) for declared in wanted)
     for file in upload.files.filter(size=0):
-        _finish_file(file)
+        verify(file)
     return upload
 
 
@@ -93,7 +96,7 @@ def find(upload_id: UUID, *, by: User) -> Upload:
 
 
 def append(upload: Upload, path: str, *, offset: int, chunk: bytes) -> UploadFile:
-    """Add the next bytes of a file; the last ones complete and verify it.
+    """Add the next bytes of a file. The last ones complete it; a small one is verified at once, others in `jobs`.
 
     Raises `WrongOffset`, which says where to go on. On `DigestMismatch` the file starts over.
     """
@@ -111,14 +114,18 @@ def append(upload: Upload, path: str, *, offset: int, chunk: bytes) -> UploadFil
         _write_piece(file, offset, chunk)
         file.received = offset + len(chunk)
         file.save(update_fields=["received"])
-    if file.received == file.size:
-        _finish_file(file)
+    if file.received == file.size <= VERIFIED_AT_ONCE:
+        verify(file)
     return file
 
 
 def _lock_file(upload: Upload, path: str) -> UploadFile:
+    return UploadFile.objects.select_for_update().get(pk=_find_file(upload, path).pk)
+
+
+def _find_file(upload: Upload, path: str) -> UploadFile:
     refuse_over(Upload.objects.get(pk=upload.pk))
-    file = UploadFile.objects.select_for_update().filter(upload=upload, path=path).first()
+    file = UploadFile.objects.filter(upload=upload, path=path).first()
     if file is None:
         raise NotFound(what="file in this upload")
     return file
@@ -132,33 +139,31 @@ def refuse_over(upload: Upload) -> None:
         raise UploadOver(reason="has expired")
 
 
-def _finish_file(file: UploadFile) -> None:
-    """Verify what has arrived and store it by its digest; start over if it is something else."""
-    problem: DigestMismatch | SizeMismatch | None = None
-    with transaction.atomic():
-        file = UploadFile.objects.select_for_update().get(pk=file.pk)
-        if file.stored or file.received != file.size:
+def verify(file: UploadFile, *, hear: Callable[[int], None] = lambda count: None) -> None:
+    """Check what has arrived and store it by its digest; `hear` is told of bytes as they are read. What is something
+    else raises `DigestMismatch` or `SizeMismatch`, and starts over. Not for a transaction: it takes minutes.
+    """
+    row = UploadFile.objects.filter(pk=file.pk, stored=False)
+    try:
+        weights.store(cast(IO[bytes], _Joined(file, hear)), size=file.size, sha256=file.sha256)
+    except (DigestMismatch, SizeMismatch):
+        # Another process that verified the same bytes has taken them away.
+        if UploadFile.objects.filter(pk=file.pk, stored=True).exists():
             return
-        try:
-            weights.store(cast(IO[bytes], _Joined(file)), size=file.size, sha256=file.sha256)
-        except (DigestMismatch, SizeMismatch) as mismatch:
-            file.received, problem = 0, mismatch
-        else:
-            file.stored = True
-        file.save(update_fields=["received", "stored"])
-        # Not before it is certain that the file is stored: a caller's transaction may yet roll back.
+        row.update(received=0)
+        file.received = 0
         transaction.on_commit(lambda: _delete_pieces(file))
-    if problem:
-        raise problem
+        raise
+    row.update(stored=True)
+    # Not before it is certain that the file is stored: a caller's transaction may yet roll back.
+    transaction.on_commit(lambda: _delete_pieces(file))
 
 
 def put(upload: Upload, path: str, stream: IO[bytes]) -> None:
     """Store a whole file that is at hand, instead of sending chunks. Raises if it is not what was declared."""
-    with transaction.atomic():
-        file = _lock_file(upload, path)
-        weights.store(stream, size=file.size, sha256=file.sha256)
-        file.received, file.stored = file.size, True
-        file.save(update_fields=["received", "stored"])
+    file = _find_file(upload, path)
+    weights.store(stream, size=file.size, sha256=file.sha256)
+    UploadFile.objects.filter(pk=file.pk).update(received=file.size, stored=True)
 
 
 def missing(upload: Upload) -> list[UploadFile]:
@@ -167,35 +172,32 @@ def missing(upload: Upload) -> list[UploadFile]:
 
 
 def complete(upload: Upload, *, by: User) -> Version:
-    """Make the version; asking again gives the same one. Raises `UploadIncomplete`, or as `add_version` does."""
+    """Make the version, `checking` until `jobs` has verified, read and tried its files; asking again gives the same
+    one. Raises `UploadIncomplete`, or as `publishing.open_version` and `examinations.enter` do.
+    """
     membership.require(by, upload.listing.organisation, "publish")
-    present = Upload.objects.select_related("version").get(pk=upload.pk)
-    if present.version is not None:
-        return present.version
-    refuse_over(present)
-    # Each file for itself and before the version: what is found here stays found if the version is refused.
-    _check_unchecked(present)
     with transaction.atomic():
-        locked = Upload.objects.select_for_update().get(pk=upload.pk)
+        locked = Upload.objects.select_for_update().select_related("listing__organisation").get(pk=upload.pk)
         if locked.version is not None:
             return locked.version
         refuse_over(locked)
         _refuse_incomplete(locked)
         files = {file.path: (file.sha256, file.size) for file in locked.files.all()}
-        version = publishing.add_version(locked.listing, by=by, files=files, notes=locked.notes)
+        version = publishing.open_version(locked.listing, by=by, files=files, notes=locked.notes)
+        examinations.enter(locked.listing.organisation, stage=Examination.Stage.FILES, version=version)
         locked.version = version
         locked.save(update_fields=["version"])
     return version
 
 
-def _check_unchecked(upload: Upload) -> None:
-    # A crash between the last chunk and its check leaves a full file unchecked.
-    for file in missing(upload):
-        _finish_file(file)
+def reopen(upload: Upload) -> None:
+    """Let files be sent again whose bytes were not what was declared: the version that it has become is refused."""
+    later = max(upload.expires_at, clock.now() + REOPENED_FOR)
+    Upload.objects.filter(pk=upload.pk).update(version=None, expires_at=later)
 
 
 def _refuse_incomplete(upload: Upload) -> None:
-    if left := missing(upload):
+    if left := [file for file in missing(upload) if file.received < file.size]:
         names = ", ".join(file.path for file in left[:3]) + (" and others" if len(left) > 3 else "")
         raise UploadIncomplete(missing=names, missing_bytes=sum(file.size - file.received for file in left))
 
@@ -250,11 +252,14 @@ def _delete_pieces(file: UploadFile) -> None:
 class _Joined:
     """Reads a file's pieces one after the other, up to its size."""
 
-    def __init__(self, file: UploadFile) -> None:
+    def __init__(self, file: UploadFile, hear: Callable[[int], None]) -> None:
         self._blocks = self._read_all(file)
+        self._hear = hear
 
     def read(self, _size: int = -1) -> bytes:
-        return next(self._blocks, b"")
+        block = next(self._blocks, b"")
+        self._hear(len(block))
+        return block
 
     @staticmethod
     def _read_all(file: UploadFile) -> Iterator[bytes]:

@@ -2,11 +2,15 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
+
+from marketplace import examinations
 from marketplace.cards import MAX_CHARACTERS
 from marketplace.catalogue import SORTS
 from marketplace.endpoints import MOST_CONCURRENT, MOST_TOKENS
 from marketplace.models import (
     Endpoint,
+    Examination,
     Listing,
     Meter,
     Plan,
@@ -126,15 +130,33 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
         read_only_fields = fields
 
 
+class ProgressSerializer(serializers.Serializer[Any]):
+    """Files are verified and read, then the version is tried; before each it waits for its turn."""
+
+    step = serializers.ChoiceField(choices=Examination.Step.choices)
+    ahead = serializers.IntegerField(help_text="Of the same organisation, before it.")
+    done_bytes = serializers.IntegerField()
+    total_bytes = serializers.IntegerField()
+
+
 class OwnVersionSerializer(VersionSerializer):
     """A version as its provider sees it: with its files or its endpoint, and what was found of it."""
 
     files = VersionFileSerializer(many=True, read_only=True)
     endpoint = EndpointSerializer(read_only=True, default=None)
+    progress = serializers.SerializerMethodField()
 
     class Meta(VersionSerializer.Meta):
-        fields = [*VersionSerializer.Meta.fields, "report", "files", "endpoint"]
+        fields = [*VersionSerializer.Meta.fields, "report", "files", "endpoint", "progress"]
         read_only_fields = fields
+
+    @extend_schema_field(ProgressSerializer(allow_null=True))
+    def get_progress(self, version: Version) -> dict[str, Any] | None:
+        """What is being done about a version that is checking."""
+        if version.state != Version.State.CHECKING:
+            return None
+        found = examinations.progress_of(version)
+        return None if found is None else dict(ProgressSerializer(found).data)
 
 
 class NewEndpointSerializer(serializers.Serializer[Any]):

@@ -87,7 +87,7 @@ class UploadedFile(APIView):
 class Completion(APIView):
     @extend_schema(operation_id="uploads_complete", request=None, responses={201: OwnVersionSerializer})
     def post(self, request: Request, upload_id: UUID) -> Response:
-        """Make the version. It is refused, or checking until a worker has tried it."""
+        """Make the version. It is checking until its files have been verified, read and tried."""
         version = uploads.complete(_find(request, upload_id), by=access.user_of(request))
         return Response(OwnVersionSerializer(version).data, status=201)
 

@@ -1,9 +1,19 @@
 """An upload in progress: files arrive in chunks, in any order of files, and can resume."""
 
 from django.db import models
+from django.db.models import Q
 
 from portal.accounts.models import User
 from portal.kit import clock, ids
+
+
+class UploadQuerySet(models.QuerySet["Upload"]):
+    """Uploads by where they stand."""
+
+    def in_progress(self) -> "UploadQuerySet":
+        """Those whose files no version names yet: not completed, or completed and not yet read."""
+        unread = Q(version__state="checking", version__examined_at=None)
+        return self.filter(Q(version=None) | unread)
 
 
 class Upload(models.Model):
@@ -18,6 +28,8 @@ class Upload(models.Model):
     version = models.ForeignKey(
         "marketplace.Version", on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
+
+    objects = UploadQuerySet.as_manager()
 
     def __str__(self) -> str:
         return str(self.id)

@@ -52,6 +52,12 @@ class Version(models.Model):
     notes = models.TextField(blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(default=clock.now, editable=False)
+    examined_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When its files were read; from then on its facts are final.",
+    )
 
     class Meta:
         constraints = [

@@ -3,7 +3,7 @@
 import re
 from datetime import datetime, timedelta
 
-from marketplace.models import UploadFile, VersionFile
+from marketplace.models import Upload, UploadFile, VersionFile
 from marketplace.weights.storage import name_of, stored_alone, weights_storage
 
 # Content is stored before a version names it; whoever is at that has this long.
@@ -42,5 +42,5 @@ def _reclaim(sha256: str, *, before: datetime) -> bool:
 
 def _is_named(sha256: str) -> bool:
     # Uploads first: one that is completed in between has its version when that is asked for.
-    in_progress = UploadFile.objects.filter(sha256=sha256, upload__version=None)
+    in_progress = UploadFile.objects.filter(sha256=sha256, upload__in=Upload.objects.in_progress())
     return in_progress.exists() or VersionFile.objects.filter(sha256=sha256).exists()

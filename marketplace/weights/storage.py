@@ -12,7 +12,7 @@ from typing import IO
 from django.conf import settings
 from django.core.files import File
 from django.core.files.storage import Storage, storages
-from django.db import connection, transaction
+from django.db import connection
 
 from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
 
@@ -61,10 +61,14 @@ def store(stream: IO[bytes], *, size: int, sha256: str) -> None:
 
 @contextmanager
 def stored_alone(sha256: str) -> Iterator[None]:
-    """Of all processes that renew this content or delete it, one at a time. Opens a transaction."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"weights:{sha256}"])
-        yield
+    """Of all processes that renew this content or delete it, one at a time. Opens no transaction: both may take long."""
+    name = [f"weights:{sha256}"]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", name)
+        try:
+            yield
+        finally:
+            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", name)
 
 
 def copy_verified(source: IO[bytes], target: IO[bytes], *, size: int, sha256: str) -> None:

@@ -1,14 +1,10 @@
-"""A remote endpoint as its provider types it, and its trial before it is added."""
+"""A remote endpoint as its provider types it."""
 
 from typing import Any
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
-from inference.remote import trial
-from inference.remote.trial import Seen
-from inference.remote.upstream import EndpointFacts
-from marketplace import endpoints
 from marketplace.endpoints import MOST_CONCURRENT, MOST_TOKENS, Wanted
 from marketplace.models import Task
 
@@ -55,12 +51,3 @@ class EndpointForm(forms.Form):
             name: value for name, value in self.cleaned_data.items() if name != "notes" and value is not None
         }
         return Wanted(**told)
-
-    def attempt_call(self) -> Seen:
-        """Make one tiny call of what was typed, without keeping anything. Raises `EndpointInvalid`."""
-        wanted = endpoints.check(self.wanted(), task=self._task)
-        facts = EndpointFacts(
-            version="", base_url=wanted.base_url, model=wanted.model, max_output_tokens=wanted.max_output_tokens,
-            concurrency=1, key=wanted.api_key,
-        )  # fmt: skip
-        return trial.run(facts, task=self._task)

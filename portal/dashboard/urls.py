@@ -52,6 +52,11 @@ provider = [
     path("studio/listings/<slug:slug>/upload/refusal/", studio.upload_refusal, name="studio_upload_refusal"),
     path("studio/listings/<slug:slug>/endpoint/", remote.new, name="studio_remote"),
     path(
+        "studio/listings/<slug:slug>/endpoint/trials/<uuid:trial_id>/",
+        remote.trial,
+        name="studio_remote_trial",
+    ),
+    path(
         "studio/listings/<slug:slug>/versions/<int:number>/endpoint-key/",
         remote.replace_key,
         name="studio_endpoint_key",

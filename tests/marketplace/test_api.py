@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.middleware.csrf import get_token
 from django.test import Client, RequestFactory
 
-from marketplace import publishing
+from marketplace import examining, publishing
 from marketplace.models import Listing, Subscription, Upload, Version
 from portal.accounts import api_keys
 from portal.accounts.models import Organisation, Scope, User
@@ -70,7 +70,7 @@ def upload_folder(caller: Caller, folder: Path, *, chunk: int = 4096) -> Any:
 def put_on_sale(owner: Caller, model: Path) -> Version:
     owner("post", "/api/listings/", {"slug": "tiny", "name": "Tiny", "task": "text-generation"}, expect=201)
     number = upload_folder(owner, model)["number"]
-    version = Version.objects.get(number=number)
+    version = examining.examine(Version.objects.get(number=number))
     publishing.record_trial(version.pk, ok=True)
     owner(
         "post", f"{HOME}plans/", {"slug": "free", "name": "Free", "kind": "free", "terms": TERMS}, expect=201
@@ -134,8 +134,11 @@ def test_an_interrupted_upload_goes_on_where_it_was(owner: Caller, listing: List
     assert missing["missing_bytes"] == 6
     owner.put_chunk(upload, "README.md", 4, content[4:])
     assert owner("get", f"/api/uploads/{upload}/")["files"][0]["stored"]
-    refused = owner("post", f"/api/uploads/{upload}/complete/", expect=201)
-    assert refused["state"] == "refused"
+    made = owner("post", f"/api/uploads/{upload}/complete/", expect=201)
+    assert (made["state"], made["progress"]["step"]) == ("checking", "waiting")
+    examining.examine(Version.objects.get())
+    refused = owner("get", f"{HOME}versions/{made['number']}/")
+    assert (refused["state"], refused["progress"]) == ("refused", None)
     assert "weights-missing" in {finding["rule"] for finding in refused["report"]["findings"]}
 
 
@@ -182,7 +185,7 @@ def test_versions_roll_back(owner: Caller, outsider: Caller, model: Path) -> Non
     (model / "NOTICE").write_text("second")
     assert upload_folder(owner, model)["number"] == 2
     owner("put", f"{HOME}current-version/", {"number": 2}, expect=409)
-    publishing.record_trial(Version.objects.get(number=2).pk, ok=True)
+    publishing.record_trial(examining.examine(Version.objects.get(number=2)).pk, ok=True)
     assert owner("put", f"{HOME}current-version/", {"number": 2})["version"] == 2
     assert owner("put", f"{HOME}current-version/", {"number": 1})["version"] == 1
     owner("put", f"{HOME}current-version/", {"number": 9}, expect=404)

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from marketplace import publishing, quota, weights
+from marketplace import examining, publishing, quota, weights
 from marketplace.models import Listing, Upload, Version
 from tests.conftest import Cast
 from tests.marketplace.hub import COMMIT, Hub, serving
@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_version(listing: Listing, model: Path) -> None:
     printed = run("publish", model, "--listing", "acme/tiny", "--notes", "First.")
     assert "acme/tiny version 1 is stored" in printed
     assert "llama, text-generation" in printed
-    version = Version.objects.get()
+    version = examining.examine(Version.objects.get())
     assert (version.notes, version.created_by.email) == ("First.", "owner@example.com")
     assert (
         weights.directory(version).joinpath("config.json").read_bytes()
@@ -154,6 +154,7 @@ def test_waiting_tells_how_the_trial_went(listing: Listing, model: Path, ok: boo
     def try_it() -> None:
         while not Version.objects.exists():
             time.sleep(0.02)
+        examining.examine(Version.objects.get())
         publishing.record_trial(Version.objects.get().pk, ok=ok, findings=[] if ok else [finding])
         connection.close()
 
@@ -175,7 +176,7 @@ def test_waiting_ends(listing: Listing, model: Path, monkeypatch: pytest.MonkeyP
 def test_a_hub_model_becomes_a_version(listing: Listing, hub: Hub, model: Path, home: Path) -> None:
     printed = run("import_hub", "them/tiny", "--listing", "acme/tiny")
     assert "acme/tiny version 1 is stored" in printed
-    version = Version.objects.get()
+    version = examining.examine(Version.objects.get())
     assert version.notes == f"Imported from them/tiny at {COMMIT}."
     assert {file.path for file in version.files.all()} == {path.name for path in model.iterdir()}
     directory = weights.directory(version)

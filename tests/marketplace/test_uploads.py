@@ -12,7 +12,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection, transaction
 
-from marketplace import folders, publishing, quota, uploads, weights
+from marketplace import examining, folders, publishing, quota, uploads, weights
 from marketplace.errors import (
     ChunkTooLarge,
     DigestMismatch,
@@ -73,8 +73,10 @@ def test_a_folder_becomes_a_version(
     upload = begin(declare(model))
     with django_capture_on_commit_callbacks(execute=True):
         send(upload, model)
-    version = uploads.complete(upload, by=cast.mate)
-    assert version.state == Version.State.CHECKING
+        version = uploads.complete(upload, by=cast.mate)
+    assert (version.state, version.examined_at) == (Version.State.CHECKING, None)
+    version = examining.examine(version)
+    assert version.state == Version.State.CHECKING, version.report
     for path in model.iterdir():
         stored = version.files.get(path=path.name)
         assert weights.open_stored(stored.sha256).read() == path.read_bytes()
@@ -134,7 +136,7 @@ def test_a_refused_version_keeps_the_files_of_a_crashed_upload(
 ) -> None:
     first, again = begin(declare(model)), begin(declare(model))
     send(first, model)
-    uploads.complete(first, by=cast.mate)
+    examining.examine(uploads.complete(first, by=cast.mate))
     # Every byte has arrived, but the process died before the check of one file.
     whole = (model / "README.md").read_bytes()
     for file in again.files.exclude(path="README.md"):
@@ -254,7 +256,9 @@ def test_an_organisation_has_a_quota(cast: Cast, begin: Begin, model: Path, sett
         begin(one(b"0" * 11))
     assert (caught.value.data["kept"], caught.value.data["limit"]) == (total, total + 10)
     send(upload, model)
-    uploads.complete(upload, by=cast.mate)
+    version = uploads.complete(upload, by=cast.mate)
+    assert quota.kept_bytes(cast.acme) == total
+    examining.examine(version)
     assert quota.kept_bytes(cast.acme) == total
     with pytest.raises(QuotaExceeded):
         begin(one(b"0" * 11))

@@ -1,15 +1,16 @@
 """A provider's own server as a version: added after a trial, and its key replaced."""
 
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from marketplace import endpoints
+from marketplace import endpoints, examinations
 from portal.dashboard import finding
 from portal.dashboard.acting import actor
 from portal.dashboard.forms import attempt
@@ -30,7 +31,10 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         "can_be_remote": listing.task in endpoints.TASKS,
     }
     if request.method == "POST" and "try" in request.POST:
-        context["seen"] = attempt(form, form.attempt_call) if form.is_valid() else None
+        if form.is_valid():
+            context["trial"] = attempt(
+                form, lambda: endpoints.begin_trial(listing, by=acting.user, wanted=form.wanted())
+            )
         template = "studio/tried.html" if request.headers.get("HX-Request") else "studio/remote.html"
         return render(request, template, context)
     if request.method == "POST" and form.is_valid():
@@ -41,6 +45,19 @@ def new(request: HttpRequest, slug: str) -> HttpResponse:
         if made:
             return redirect("studio_version", slug, made.number)
     return render(request, "studio/remote.html", context)
+
+
+@login_required
+@require_safe
+def trial(request: HttpRequest, slug: str, trial_id: UUID) -> HttpResponse:
+    """What came back of one tiny call; asked again and again until it is made."""
+    listing = finding.owned(slug, by=actor(request, "publish").organisation)
+    found = listing.endpoint_trials.filter(pk=trial_id).first()
+    if found is None:
+        raise NotFound(what="trial")
+    context = {"listing": listing, "trial": found, "progress": examinations.progress_of(found)}
+    template = "studio/tried.html" if request.headers.get("HX-Request") else "studio/trial.html"
+    return render(request, template, context)
 
 
 @login_required

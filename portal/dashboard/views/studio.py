@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
 
 from inference import availability
-from marketplace import publishing, subscribing
+from marketplace import examinations, publishing, subscribing
 from marketplace.models import Listing, Task, Version
 from marketplace.validation.report import Finding
 from portal.dashboard import finding, modes, playground, serving, wording
@@ -133,6 +133,8 @@ def version(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     chosen = _version(found, number)
     context = {"listing": found, "version": chosen, "may_publish": acting.may("publish")}
     context["quarantine"] = availability.quarantines([chosen.pk]).get(chosen.pk)
+    if chosen.state == Version.State.CHECKING:
+        context["progress"] = examinations.progress_of(chosen)
     if chosen.is_remote:
         context["health"] = availability.healths([chosen.pk]).get(chosen.pk)
         context["standing"] = serving.standings([chosen])[chosen.pk]

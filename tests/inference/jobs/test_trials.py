@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference import tasks
-from marketplace import folders, publishing
-from marketplace.models import Listing, Version
+from marketplace import examinations, examining, folders, publishing
+from marketplace.models import Examination, Listing, Version
+from portal.kit import clock
 from tests.conftest import Cast
 from tests.tiny_models import write_bert, write_llama
 
@@ -26,8 +27,8 @@ def release(cast: Cast, directory: Path, *, task: str) -> Version:
     listing = publishing.create_listing(
         cast.acme, by=cast.owner, slug=directory.name, name="Tried", task=task
     )
-    version = folders.release(
-        directory, folders.examine(directory, task=task), listing=listing, by=cast.owner
+    version = examining.examine(
+        folders.release(directory, folders.examine(directory, task=task), listing=listing, by=cast.owner)
     )
     assert version.state == Version.State.CHECKING, version.report
     return version
@@ -70,10 +71,16 @@ def test_a_version_whose_trials_kill_their_process_is_refused_the_third_time(
     cast: Cast, tmp_path: Path
 ) -> None:
     version = release(cast, write_llama(tmp_path / "deadly"), task="text-generation")
-    for _ in range(tasks.TRIAL_ATTEMPTS):
-        tasks._count_attempt(str(version.pk))  # what a trial leaves behind whose process is killed
-    assert try_it(version).state == Version.State.REFUSED
+    for _ in range(examinations.MOST_ATTEMPTS):
+        # What a trial leaves behind whose process is killed: it is held, and nobody renews that.
+        assert examinations.take("trial")
+        assert examinations.take("trial") is None
+        Examination.objects.update(held_until=clock.now())
+    tasks.try_next()
+    version.refresh_from_db()
+    assert version.state == Version.State.REFUSED
     assert "memory" in version.report["findings"][-1]["message"]
+    assert Examination.objects.get().ended_at is not None
 
 
 def test_a_decided_version_is_not_tried_again(cast: Cast, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from inference import tasks
 from inference.remote import health
 from inference.remote.health import Health
 from marketplace import endpoints, publishing
-from marketplace.models import Endpoint, Listing, Version
+from marketplace.models import Endpoint, EndpointTrial, Listing, Version
 from portal.dashboard import metrics, serving
 from portal.kit import outbound, redis
 from tests.conftest import Cast
@@ -52,16 +52,28 @@ def add(cast: Cast, speaker: Speaker, listing: Listing) -> Version:
     return version
 
 
+def tried(cast: Cast) -> str:
+    """What the page shows once `jobs` has made the call."""
+    tasks.try_next()
+    path = f"/studio/listings/far/endpoint/trials/{EndpointTrial.objects.get().pk}/"
+    return cast.browser(cast.owner).get(path).content.decode()
+
+
 def test_a_trial_makes_one_tiny_call_keeps_nothing_and_shows_what_came_back(
     cast: Cast, speaker: Speaker, listing: Listing
 ) -> None:
     answer = cast.browser(cast.owner).post("/studio/listings/far/endpoint/", typed(speaker, **{"try": "1"}))
-    page = answer.content.decode()
+    assert "Waiting for its turn" in answer.content.decode()
+    assert not speaker.asked, "no request of the web makes the call"
+    page = tried(cast)
     assert "Hello, world" in page
     assert "7 in, 3 out" in page
     assert KEY not in page
     assert [asked.body["max_tokens"] for asked in speaker.asked] == [8]
     assert not listing.versions.exists()
+    assert EndpointTrial.objects.get().sealed_key == ""
+    path = f"/studio/listings/far/endpoint/trials/{EndpointTrial.objects.get().pk}/"
+    assert cast.browser(cast.outsider).get(path).status_code == 404
 
 
 def test_a_trial_that_fails_says_what_to_do(cast: Cast, speaker: Speaker, listing: Listing) -> None:
@@ -73,7 +85,8 @@ def test_a_trial_that_fails_says_what_to_do(cast: Cast, speaker: Speaker, listin
     answer = browser.post(
         "/studio/listings/far/endpoint/", typed(speaker, **{"try": "1"}), headers={"HX-Request": "true"}
     )
-    page = answer.content.decode()
+    assert "Waiting for its turn" in answer.content.decode()
+    page = tried(cast)
     assert "status 401" in page
     assert "Check the base URL" in page
     assert "zanzibar" not in page
