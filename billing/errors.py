@@ -1,8 +1,11 @@
 """What can go wrong with credit, books and periods."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from django.utils.translation import gettext_noop
 
-from portal.kit.errors import Conflict, NotFound, PortalError
+from portal.kit.errors import Conflict, NotFound, PortalError, Show, as_count, as_money
 
 
 class NoPeriod(NotFound):
@@ -48,31 +51,45 @@ class RateLimited(PortalError):
     status = 429
     code = "rate_limit_exceeded"
     message = gettext_noop(
-        "The {what}'s limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s."
+        "The {what}'s limit of {limit} {scope} is reached; {remaining} are left. Retry in {retry_after:.1f} s. {advice}"
     )
+    shows: ClassVar[Mapping[str, Show]] = {"limit": as_count, "remaining": as_count}
 
 
 class AllowanceExhausted(PortalError):
-    """`meter` is a meter or "spend cap"; `left` and `needed` in its units or in micro-minor units;
-    `resets_at` in unix seconds.
+    """What a plan includes of a meter; `left` and `needed` in its units, `resets_at` in unix seconds. `unit` are the
+    meter's words, `advice` is a sentence: what to do.
     """
 
     status = 429
     code = "insufficient_quota"
     message = gettext_noop(
-        "This call needs up to {needed} of the {meter}, and {left} are left in this billing period."
+        "This call needs up to {needed} {unit}, and {left} are left of those that the plan includes in this billing "
+        "period. {advice}"
     )
+    shows: ClassVar[Mapping[str, Show]] = {"needed": as_count, "left": as_count}
+
+
+class SpendCapReached(AllowanceExhausted):
+    """`meter` is "spend cap"; `left` and `needed` in micro-minor units of `currency`."""
+
+    message = gettext_noop(
+        "This call may cost up to {needed}, and {left} are left of the subscription's usage limit in this billing "
+        "period. {advice}"
+    )
+    shows = {"needed": as_money, "left": as_money}
 
 
 class BudgetExhausted(PortalError):
-    """Of a key. `window` is total, day or month; `budget`, `left` and `needed` are texts with their currency."""
+    """Of a key. `window` is total, day or month; `budget`, `left` and `needed` are micro-minor units of `currency`."""
 
     status = 429
     code = "insufficient_quota"
     message = gettext_noop(
         "This call may cost up to {needed}, and {left} are left of the key's budget of {budget}. Raise the "
-        "budget of the key, or use another one."
+        "budget of the key, or use another one. {advice}"
     )
+    shows: ClassVar[Mapping[str, Show]] = {"needed": as_money, "left": as_money, "budget": as_money}
 
 
 class WindowExhausted(BudgetExhausted):
@@ -80,7 +97,7 @@ class WindowExhausted(BudgetExhausted):
 
     message = gettext_noop(
         "This call may cost up to {needed}, and {left} are left of the key's {what} of {budget}. It begins anew "
-        "at {resets}; until then raise the budget of the key, or use another one."
+        "at {resets}; until then raise the budget of the key, or use another one. {advice}"
     )
 
 

@@ -2,15 +2,16 @@
 
 from typing import ClassVar
 
-from portal.kit.errors import PortalError
+from portal.kit.errors import PortalError, as_size
 
 
 class VersionTooLarge(PortalError):
     status: ClassVar[int] = 503
     code: ClassVar[str] = "version_too_large"
     message: ClassVar[str] = (
-        "This version needs {needed_bytes} bytes on one device; the largest worker has {largest_bytes}."
+        "This version needs {needed_bytes} on one device; the largest worker has {largest_bytes}."
     )
+    shows = {"needed_bytes": as_size, "largest_bytes": as_size}
 
 
 class VersionNotLoadable(PortalError):

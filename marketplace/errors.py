@@ -1,8 +1,11 @@
 """What can go wrong between providers, listings and subscribers."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from django.utils.translation import gettext_noop
 
-from portal.kit.errors import Conflict, Invalid, NotFound, PortalError
+from portal.kit.errors import Conflict, Invalid, NotFound, PortalError, Show, as_count, as_size
 
 
 class ListingSlugTaken(Conflict):
@@ -74,6 +77,7 @@ class DigestMismatch(Invalid):
 class SizeMismatch(Invalid):
     code = "size_mismatch"
     message = gettext_noop("{actual} bytes arrived, but {expected} were declared.")
+    shows: ClassVar[Mapping[str, Show]] = {"actual": as_count, "expected": as_count}
 
 
 class UploadRefused(PortalError):
@@ -88,9 +92,10 @@ class QuotaExceeded(PortalError):
     status = 413
     code = "quota_exceeded"
     message = gettext_noop(
-        "{organisation} keeps {kept} bytes of weights, uploads in progress included. {size} more are over its "
-        "limit of {limit}. Ask the operator of this marketplace for more."
+        "{organisation} keeps {kept} of weights, uploads in progress included. {size} more are over its limit of "
+        "{limit}. Delete listings that are not needed, or ask the operator of this marketplace for more."
     )
+    shows: ClassVar[Mapping[str, Show]] = {"kept": as_size, "size": as_size, "limit": as_size}
 
 
 class DiskFull(PortalError):
@@ -98,7 +103,8 @@ class DiskFull(PortalError):
 
     status = 507
     code = "disk_full"
-    message = gettext_noop("There is no room for {size} more bytes on this marketplace's disk. {contact}")
+    message = gettext_noop("There is no room for {size} more on this marketplace's disk. {contact}")
+    shows: ClassVar[Mapping[str, Show]] = {"size": as_size}
 
 
 class UploadOver(PortalError):
@@ -110,6 +116,7 @@ class UploadOver(PortalError):
 class UploadIncomplete(Conflict):
     code = "upload_incomplete"
     message = gettext_noop("{missing_bytes} bytes are still missing, in {missing}.")
+    shows: ClassVar[Mapping[str, Show]] = {"missing_bytes": as_count}
 
 
 class WrongOffset(Conflict):
@@ -122,7 +129,8 @@ class WrongOffset(Conflict):
 class ChunkTooLarge(PortalError):
     status = 413
     code = "chunk_too_large"
-    message = gettext_noop("A chunk of {path} may have {most} bytes at most.")
+    message = gettext_noop("A chunk of {path} may have {most} at most.")
+    shows: ClassVar[Mapping[str, Show]] = {"most": as_size}
 
 
 class PlanInvalid(Invalid):

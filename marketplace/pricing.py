@@ -14,6 +14,7 @@ from marketplace.models import Listing, Meter, Plan, PlanVersion, PriceComponent
 from portal.accounts import membership, quotas
 from portal.accounts.models import User
 from portal.kit import clock, epochs, money, names
+from portal.kit.figures import exact_text
 
 # Far above any price or volume, and low enough that cumulative charges stay within 64 bits.
 MOST = 10**15
@@ -131,7 +132,7 @@ def check(terms: Terms, *, kind: str, task: str) -> None:
     _check_numbers(terms)
     meters = [component.meter for component in terms.components]
     if twice := {meter for meter in meters if meters.count(meter) > 1}:
-        raise PlanInvalid(reason=f"{min(twice)} is priced twice.", param="components")
+        raise PlanInvalid(reason=f"{_name(min(twice))} is priced twice.", param="components")
     for component in terms.components:
         _check_component(component, task=task)
     _check_kind(terms, kind=kind)
@@ -146,27 +147,37 @@ def _check_numbers(terms: Terms) -> None:
         "concurrent_requests",
     ):
         value = getattr(terms, name)
-        most = MOST if name in ("monthly_fee", "spend_cap") else 2**31 - 1
+        is_money = name in ("monthly_fee", "spend_cap")
+        most = MOST if is_money else 2**31 - 1
         if value is not None and not 0 <= value <= most:
-            raise PlanInvalid(reason=f"{name} must be from 0 to {most}.", param=name)
+            shown = exact_text(money.Money(most, settings.CURRENCY)) if is_money else f"{most:,}"
+            what = name.replace("_", " ").capitalize()
+            raise PlanInvalid(reason=f"{what} must be from 0 to {shown}.", param=name)
 
 
 def _check_component(component: Component, *, task: str) -> None:
     meter = component.meter
     if meter not in METERS[task]:
-        counted = ", ".join(sorted(METERS[task]))
-        reason = f"A {task} model never counts {meter!r}. It counts {counted}."
+        counted = ", ".join(map(_name, sorted(METERS[task])))
+        reason = f"A {task} model never counts {_name(meter)}. It counts {counted}."
         raise PlanInvalid(reason=reason, param="components")
     if not 0 <= component.included <= MOST or not 1 <= component.per <= MOST:
-        reason = f"{meter}: included must be from 0, per from 1, both to {MOST}."
+        reason = f"{_name(meter)}: included must be from 0, per from 1, both to {MOST}."
         raise PlanInvalid(reason=reason, param="components")
     if component.amount is not None and not 0 <= component.amount <= MOST:
-        raise PlanInvalid(reason=f"{meter}: the amount must be from 0 to {MOST}.", param="components")
-    if component.amount is None and not component.included:
         raise PlanInvalid(
-            reason=f"{meter} has neither a price nor included units, so no call could ever run.",
+            reason=f"{_name(meter)}: the amount must be from 0 to {exact_text(money.Money(MOST, settings.CURRENCY))}.",
             param="components",
         )
+    if component.amount is None and not component.included:
+        raise PlanInvalid(
+            reason=f"{_name(meter)} has neither a price nor included units, so no call could ever run.",
+            param="components",
+        )
+
+
+def _name(meter: str) -> str:
+    return Meter(meter).label if meter in Meter.values else meter
 
 
 def _check_kind(terms: Terms, *, kind: str) -> None:

@@ -11,6 +11,7 @@ from marketplace.weights.storage import weights_storage
 from portal.accounts import quotas, suspension
 from portal.accounts.models import Membership, Organisation, OrganisationQuota, Role, User
 from portal.kit import clock
+from portal.kit.figures import size_text
 
 
 def admit_upload(organisation: Organisation, *, by: User) -> None:
@@ -24,7 +25,8 @@ def require_room(organisation: Organisation, *, size: int) -> None:
     an owner of it over all their organisations, or all together may not keep so many more, and `DiskFull`.
     """
     if size > settings.UPLOAD_LIMIT_BYTES:
-        reason = f"{size} bytes are more than the {settings.UPLOAD_LIMIT_BYTES} that a version may have."
+        most = size_text(settings.UPLOAD_LIMIT_BYTES)
+        reason = f"These files are {size_text(size)}, and a version may have {most} at most."
         raise UploadRefused(reason=reason, findings=[])
     limit = quotas.bytes_limit_of(organisation)
     _refuse_over(organisation.name, kept_bytes(organisation), size=size, limit=limit)

@@ -1,5 +1,6 @@
 """Subscriptions: taking a plan, changing it, ending it."""
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from marketplace import entitlement, own_use
@@ -15,6 +16,8 @@ from portal.accounts import membership, quotas
 from portal.accounts.models import Organisation, User
 from portal.kit import clock, epochs
 from portal.kit.errors import NotFound
+from portal.kit.figures import exact_text
+from portal.kit.money import Money
 
 VISITORS_SLUG = "visitors"
 
@@ -169,4 +172,7 @@ def _end(subscription: Subscription, *, by: User) -> None:
 
 def _check_cap(spend_cap: int) -> None:
     if not 0 <= spend_cap <= MOST:
-        raise PlanInvalid(reason=f"The spend cap must be from 0 to {MOST}.", param="spend_cap")
+        raise PlanInvalid(
+            reason=f"The spend cap must be from 0 to {exact_text(Money(MOST, settings.CURRENCY))}.",
+            param="spend_cap",
+        )

@@ -15,6 +15,7 @@ from inference.gateway.remote.asking import RemoteWork
 from inference.gateway.watch import RUN_SECONDS
 from inference.protocol import HOLD_LEASE_SECONDS
 from portal.kit.errors import PortalError
+from portal.kit.figures import size_text
 
 if TYPE_CHECKING:
     from inference.gateway.process import GatewayProcess
@@ -91,8 +92,8 @@ def _hopeless(process: "GatewayProcess", route: Route) -> ServiceUnavailable | N
         return ServiceUnavailable(reason=reason, retry_after=5)
     if largest < route.memory_bytes:
         reason = (
-            f"The model `{route.model}` needs {route.memory_bytes} bytes on one device; the largest worker "
-            f"has {largest}."
+            f"The model `{route.model}` needs {size_text(route.memory_bytes)} on one device; the largest "
+            f"worker has {size_text(largest)}."
         )
         return ServiceUnavailable(reason=reason, retry_after=60)
     return None

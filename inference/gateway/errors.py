@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from portal.kit.errors import PortalError
+from portal.kit.errors import PortalError, as_size
 
 _TYPES = {401: "invalid_request_error", 429: "rate_limit_exceeded"}
 # Codes that our own activities raise, and the words that clients of OpenAI look for instead.
@@ -13,6 +13,7 @@ _CODES = dict.fromkeys(("listing_withdrawn", "listing_taken_down", "version_not_
 # Statuses that stock clients would misread: they retry 409, and know no 410.
 _STATUSES = dict.fromkeys(_CODES, 404) | {"budget_currency_mismatch": 400}
 
+_WITH_FACTS = {"insufficient_quota", "rate_limit_exceeded"}
 _ABOUT_THE_MODEL = {"model_not_found", "not_subscribed", "unsupported_model"}
 
 
@@ -59,7 +60,8 @@ class NotJson(CallError):
 class BodyTooLarge(CallError):
     status = 413
     code = "request_too_large"
-    message = "The request body is larger than the limit of {limit} bytes."
+    message = "The request body is larger than the limit of {limit}. Send less in one call."
+    shows = {"limit": as_size}
 
 
 class UnsupportedMediaType(CallError):
@@ -217,9 +219,10 @@ class TooMuchWaiting(CallError):
     type = "rate_limit_exceeded"
     code = "rate_limit_exceeded"
     message = (
-        "With this one, calls of your organisation that wait for their models would exceed the {limit} bytes that may. "
+        "With this one, calls of your organisation that wait for their models would exceed the {limit} that may. "
         "Please try again in {retry_after_words}."
     )
+    shows = {"limit": as_size}
 
 
 class VisitorQuotaReached(CallError):
@@ -283,6 +286,9 @@ def describe(error: PortalError) -> dict[str, Any]:
     kind = getattr(error, "type", None) or _type_of(status_of(error), code)
     param = getattr(error, "param", None) or ("model" if code in _ABOUT_THE_MODEL else None)
     told = {"message": str(error), "type": kind, "param": param, "code": code}
+    if code in _WITH_FACTS and error.shows:
+        # The numbers that the message words, for programs; money in millionths of a minor unit.
+        told["details"] = dict(error.data)
     request_id = getattr(error, "request_id", None)
     return {"error": told | ({"request_id": request_id} if request_id else {})}
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from marketplace import entitlement
@@ -64,6 +65,7 @@ def config(
         "model": listing.path if version is None else f"{listing.path}:{version.number}",
         "base_url": f"{settings.PUBLIC_URL}/v1",
         "endpoint": f"/v1{modes.PATHS[mode]}",
+        "retell": reverse("playground_refusal"),
         "headers": {"Authorization": f"Bearer {token}"},
         "currency": _currency(subscription.plan_version),
         "prices": _prices(subscription.plan_version),

@@ -11,7 +11,7 @@ from portal.dashboard.phrases import PHRASES
 from portal.kit.errors import PortalError
 
 # Facts that are words of ours; the others are names that people gave, and numbers.
-OUR_WORDS = frozenset({"what", "action", "role", "reason", "scope", "meter", "contact"})
+OUR_WORDS = frozenset({"what", "action", "role", "reason", "scope", "meter", "contact", "advice", "unit"})
 FACT = re.compile(r"\{(\w+)\}")
 # No sentence of ours is longer; what is comes from someone else.
 LONGEST = 4_000
@@ -19,7 +19,7 @@ LONGEST = 4_000
 
 def explain(error: PortalError) -> str:
     """The error's message, translated before its facts are put in."""
-    facts = {name: _fact(name, value) for name, value in error.data.items()}
+    facts = {name: _fact(name, value) for name, value in error.told().items()}
     return gettext(error.message).format(**facts)
 
 
@@ -27,8 +27,8 @@ def retell(told: Mapping[str, Any]) -> str:
     """A refusal as the API told it, in the reader's language: its code names the sentence, its facts fill it."""
     for kind in _kinds(PortalError):
         try:
-            if kind.code == told["code"] and kind.message.format(**told) == told["message"]:
-                return explain(kind(**told))
+            if kind.code == told["code"] and str(refusal := kind(**told)) == told["message"]:
+                return explain(refusal)
         except (KeyError, IndexError, TypeError):
             continue
     return translate(str(told.get("message", "")))

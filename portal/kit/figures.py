@@ -24,6 +24,11 @@ def money_text(money: Money) -> str:
     return f"{sign}{_SYMBOLS.get(money.currency, '')}{text}"
 
 
+def exact_text(money: Money) -> str:
+    """`1,234.50 USD`, to the last unit: for sentences, which have no tooltip."""
+    return f"{money.major():,f} {money.currency}"
+
+
 def _trimmed(value: Decimal, *, at_least: int) -> Decimal:
     """Without trailing zeros past the currency's own places."""
     short = value.normalize()

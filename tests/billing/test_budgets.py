@@ -84,8 +84,12 @@ async def test_a_budget_can_be_spent_to_the_last_unit_and_no_further(admission: 
         await caller.admit(output_tokens=1)
     assert refused.value.code == "insufficient_quota"
     assert {name: refused.value.data[name] for name in ("window", "left", "needed")} == {
-        "window": "total", "left": "USD 0.00", "needed": "USD 0.0000001",
+        "window": "total", "left": 0, "needed": 10,
     }  # fmt: skip
+    assert "may cost up to 0.0000001 USD, and 0.00 USD are left of the key's budget of 0.000001 USD" in str(
+        refused.value
+    )
+    assert f"PATCH /api/keys/{key.pk}/" in str(refused.value)
     await sync_to_async(drain)()
     assert await sync_to_async(invariants.check)() == []
 

@@ -20,7 +20,7 @@ from tests.tenancy.world import SECRET, World
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 ROUTES = list(walk())
-PUBLIC = {"", "api/listings/", "demo/progress/", "status/"}
+PUBLIC = {"", "api/listings/", "demo/progress/", "playground/refusal/", "status/"}
 BODY = {
     "name": "taken over", "slug": "taken-over", "reason": "because", "number": 1, "role": "owner",
     "email": "outsider@example.com", "spend_cap": 1, "kind": "company", "scopes": ["inference"],

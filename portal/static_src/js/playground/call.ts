@@ -2,7 +2,7 @@
 import type { Config } from "./config.ts";
 
 export class Refusal extends Error {
-  constructor(message: string, readonly status: number) {
+  constructor(message: string, readonly status: number, readonly told: unknown = null) {
     super(message);
   }
 }
@@ -18,7 +18,19 @@ export async function post(config: Config, body: unknown, signal: AbortSignal): 
   if (response.ok) return response;
   const problem = await response.json().catch(() => null);
   const message = problem?.error?.message ?? problem?.detail ?? `${config.words.failed} (${response.status})`;
-  throw new Refusal(message, response.status);
+  throw new Refusal(message, response.status, problem?.error);
+}
+
+export interface Retold { message: string; url: string; action: string }
+
+// A refusal in the reader's language, and where its limit is changed: the data plane speaks English.
+export async function retell(config: Config, refusal: Refusal): Promise<Retold> {
+  const plain = { message: refusal.message, url: "", action: "" };
+  if (!refusal.told) return plain;
+  const headers = { "Content-Type": "application/json" };
+  return fetch(config.retell, { method: "POST", headers, body: JSON.stringify(refusal.told) })
+    .then((answer) => (answer.ok ? answer.json() : plain))
+    .catch(() => plain);
 }
 
 // Yields each event's data until [DONE]. Comment lines keep the connection open and say what a call waits for.
@@ -38,7 +50,7 @@ export async function* events(response: Response, onComment: (text: string) => v
       if (data === "[DONE]") return;
       if (!data) continue;
       const event = JSON.parse(data);
-      if (event.error) throw new Refusal(event.error.message, 0);
+      if (event.error) throw new Refusal(event.error.message, 0, event.error);
       yield event;
     }
   }

@@ -8,6 +8,7 @@ export interface Config {
   model: string;
   base_url: string;
   endpoint: string;
+  retell: string;
   headers: Record<string, string>;
   currency: Currency;
   prices: Price[];

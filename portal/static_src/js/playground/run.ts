@@ -1,5 +1,5 @@
 // The life of one call in the playground: busy, stoppable, and honest about how it ended.
-import { Refusal } from "./call.ts";
+import { Refusal, type Retold, retell } from "./call.ts";
 import type { Config } from "./config.ts";
 import { find } from "./config.ts";
 import { Gauge } from "./gauge.ts";
@@ -21,32 +21,38 @@ export class Runner {
     if (this.busy) return;
     this.abort = new AbortController();
     this.show(true);
-    this.complain("");
+    this.complain(null);
     this.gauge.start();
     try {
       const usage = await work(this.abort.signal);
       this.gauge.finish(usage, this.config.words.done ?? "");
     } catch (error) {
-      this.conclude(error);
+      await this.conclude(error);
     } finally {
       this.abort = null;
       this.show(false);
     }
   }
 
-  private conclude(error: unknown): void {
+  private async conclude(error: unknown): Promise<void> {
     if (error instanceof DOMException && error.name === "AbortError") {
       this.gauge.finish(undefined, this.config.words.stopped ?? "");
       return;
     }
     this.gauge.finish(undefined, this.config.words.failed ?? "");
-    this.complain(error instanceof Refusal ? error.message : this.config.words.unreachable ?? String(error));
+    if (error instanceof Refusal) this.complain(await retell(this.config, error));
+    else this.complain({ message: this.config.words.unreachable ?? String(error), url: "", action: "" });
   }
 
-  private complain(message: string): void {
-    const box = find(this.root, "problem");
-    box.hidden = !message;
-    find(this.root, "problem-text").textContent = message;
+  private complain(problem: Retold | null): void {
+    const text = find(this.root, "problem-text");
+    find(this.root, "problem").hidden = !problem;
+    text.textContent = problem?.message ?? "";
+    if (!problem?.url) return;
+    const link = document.createElement("a");
+    link.href = problem.url;
+    link.textContent = problem.action;
+    text.append(" ", link);
   }
 
   private show(busy: boolean): void {
