@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import psutil
 from django.conf import settings
 
+from inference import tokenizer_agreement
 from inference.engines.base import (
     BatchRequest,
     Chunk,
@@ -93,8 +94,11 @@ def run(version: Version, *, device: str = "cpu") -> Trial:
         return _failed("run", f"One tiny request had no answer after {ANSWER_SECONDS:.0f} s.")
     if answer.last.finish_reason == "error":
         return _failed("run", answer.last.error or "One tiny request failed.")
+    told = _retell(engine.notes)
+    if version.task != Task.IMAGE_CLASSIFICATION and (differs := tokenizer_agreement.compare(directory)):
+        told.append(differs)
     measured = _measured(load_seconds=load_seconds, used_bytes=used)
-    return Trial(ok=True, findings=[*_retell(engine.notes), measured])
+    return Trial(ok=all(finding.severity != "error" for finding in told), findings=[*told, measured])
 
 
 def ask(version: Version) -> Trial:

@@ -13,6 +13,14 @@ from inference.gateway.prompting.templates import TemplateTooLong, compile_templ
 
 _NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
+# Classes of transformers that take part of their steps from tokenizer_config.json, and those that a model has by itself.
+_OF_WORDS = frozenset({"Bert", "DistilBert", "MPNet"})
+_OF_BYTES = frozenset({"Roberta", "GPT2", "GPTNeoX"})
+_CLASS_OF = {
+    "bert": "BertTokenizer", "distilbert": "BertTokenizer", "mpnet": "MPNetTokenizer", "roberta": "RobertaTokenizer",
+    "gpt2": "GPT2Tokenizer", "gpt_neox": "GPTNeoXTokenizer",
+}  # fmt: skip
+
 # What an assistant says in the turn that shows how a template ends one, and the most such turns may take.
 _ANSWER = "Mercato answers."
 _LONGEST_TURN = 100_000
@@ -34,7 +42,8 @@ NFC_SHRINKS = 4
 class TextCodec:
     """`render` is None where the version has no chat template. A token stands for at most `longest_token`
     characters; 0 where that cannot be known. `prompt` goes before every text, but not before token ids. Ids lie
-    below `vocabulary`, though not every number there need be one.
+    below `vocabulary`, though not every number there need be one. `lowers` where texts are lowered first, whatever
+    the tokenizer itself does.
     """
 
     tokenizer: Tokenizer
@@ -43,6 +52,7 @@ class TextCodec:
     longest_token: int
     vocabulary: int
     prompt: str = ""
+    lowers: bool = False
 
     def turn_ends(self) -> list[int]:
         """The tokens that end an assistant's turn: the tokenizer's own end, and what the template puts there."""
@@ -78,10 +88,12 @@ def read_codec(directory: Path) -> TextCodec:
     tokenizer.no_padding()
     config = _read_json(directory / "tokenizer_config.json")
     special_tokens = _special_tokens(config, _read_json(directory / "special_tokens_map.json"))
-    _add_missing(tokenizer, special_tokens, rows=_read_json(directory / "config.json").get("vocab_size"))
+    model = _read_json(directory / "config.json")
+    _add_missing(tokenizer, special_tokens, rows=model.get("vocab_size"))
+    _follow_settings(tokenizer, config, model_type=str(model.get("model_type")))
     source = _template_source(directory, config)
     render = compile_template(source) if source else None
-    prompt = _prepare_sentences(directory, tokenizer)
+    prompt, lowers = _prepare_sentences(directory, tokenizer)
     return TextCodec(
         tokenizer=tokenizer,
         special_tokens=special_tokens,
@@ -89,20 +101,40 @@ def read_codec(directory: Path) -> TextCodec:
         longest_token=_longest_token(tokenizer),
         vocabulary=max(tokenizer.get_vocab().values(), default=-1) + 1,
         prompt=prompt,
+        lowers=lowers,
     )
 
 
-def _prepare_sentences(directory: Path, tokenizer: Tokenizer) -> str:
-    """Lower case and the default prompt, as sentence-transformers takes them from a model's files."""
+def _follow_settings(tokenizer: Tokenizer, config: Mapping[str, Any], *, model_type: str) -> None:
+    """What tokenizer_config.json says over tokenizer.json, for the classes that transformers builds from it."""
+    named = config.get("tokenizer_class")
+    if named is None:
+        named = _CLASS_OF.get(model_type, "")
+    kind = str(named).removesuffix("Fast").removesuffix("Tokenizer")
+    if kind in _OF_WORDS and isinstance(tokenizer.normalizer, normalizers.BertNormalizer):
+        tokenizer.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=bool(config.get("tokenize_chinese_chars", True)),
+            strip_accents=config.get("strip_accents"),
+            lowercase=bool(config.get("do_lower_case", True)),
+        )
+    if kind in _OF_BYTES and isinstance(tokenizer.pre_tokenizer, pre_tokenizers.ByteLevel):
+        prefix = bool(config.get("add_prefix_space", False))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+
+
+def _prepare_sentences(directory: Path, tokenizer: Tokenizer) -> tuple[str, bool]:
+    """The default prompt, and whether texts are lowered, as sentence-transformers takes them from a model's files."""
     if not (directory / "modules.json").exists():
-        return ""
-    if _read_json(directory / "sentence_bert_config.json").get("do_lower_case"):
+        return "", False
+    lowers = bool(_read_json(directory / "sentence_bert_config.json").get("do_lower_case"))
+    if lowers:
         steps = [normalizers.Lowercase(), *([tokenizer.normalizer] if tokenizer.normalizer else [])]
         tokenizer.normalizer = normalizers.Sequence(steps)
     settings = _read_json(directory / "config_sentence_transformers.json")
     name = settings.get("default_prompt_name")
     prompt = (settings.get("prompts") or {}).get(name) if name is not None else ""
-    return prompt if isinstance(prompt, str) else ""
+    return prompt if isinstance(prompt, str) else "", lowers
 
 
 def _longest_token(tokenizer: Tokenizer) -> int:
