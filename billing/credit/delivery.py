@@ -28,6 +28,8 @@ from portal.kit.errors import PortalError
 
 # Longer than a hold lives unrenewed, so that what its reader's death ended by itself is over by then.
 READER_SECONDS = 15.0
+# No process is silent for so long and still alive.
+FORGET_SECONDS = 3600.0
 _AT_ONCE = 500
 # In `events.KnownFacts`.
 _PERIOD_OF_FACTS, _LEASE_OF_FACTS = 6, 7
@@ -64,7 +66,8 @@ def reverse_undelivered(*, by_ms: int) -> list[UUID]:
     reversed_calls: list[UUID] = []
     for reader in (each.decode() for each in silent):
         reversed_calls += _reverse_all(reader)
-        scripting.run(client, "departing", [keys.READERS, keys.undelivered(reader)], [reader])
+        departing = [reader, int(FORGET_SECONDS * 1000)]
+        scripting.run(client, "departing", [keys.READERS, keys.undelivered(reader)], departing)
     return reversed_calls
 
 

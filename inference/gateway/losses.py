@@ -11,6 +11,7 @@ from django.db import InterfaceError, OperationalError
 
 from billing.credit import forgotten
 from billing.credit.forgotten import Forgotten
+from portal.kit.redis import is_passing
 
 if TYPE_CHECKING:
     from inference.gateway.call import Call
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 # One whose hold is there after all is looked at again so much later: by then it has ended, or the reaper ends it.
 AGAIN_SECONDS = 5.0
+LOOK_SECONDS = 0.25
 AT_ONCE = 500
 
 
@@ -34,6 +36,18 @@ class Losses:
         """The call is over here, and Redis says that it never knew it."""
         lost = Forgotten(id=call.id, facts=call.facts, endpoint=call.endpoint, streamed=call.streamed)
         self._due.setdefault(call.id, (0.0, lost))
+
+    async def keep_recording(self) -> None:
+        """Until cancelled. Apart from what keeps calls alive: Postgres may take its time to answer."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self.record()
+            except Exception as error:
+                if is_passing(error):
+                    log.warning("calls that Redis has lost wait for it: %s", error)
+                else:
+                    log.exception("calls that Redis has lost could not be recorded")
 
     async def record(self) -> None:
         """End those that have no event. Raises a passing `redis.RedisError`; they are tried again then."""

@@ -73,7 +73,8 @@ class GatewayProcess:
         self._publisher.limits = waiting.limits(memory_bytes)
         self.kept.limits = kept.limits(memory_bytes)
         self.attempt_limits = attempts.limits(memory_bytes)
-        for service in (self.relay.read, self.watch.run, self.upstreams.keep_time):
+        services = (self.relay.read, self.watch.run, self.upstreams.keep_time, self.losses.keep_recording)
+        for service in services:
             self.spawn(supervision.keep(service, name=service.__qualname__))
 
     async def close(self) -> None:

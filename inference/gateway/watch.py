@@ -75,7 +75,6 @@ class Watch:
         # First what keeps calls alive: a Redis that is full refuses what comes after.
         await self._see_to_leases([*calls, *process.upstreams.calls.values()])
         process.upstreams.stop_lost()
-        await process.losses.record()
         await self._end_overdue(calls)
         await standing.stop_revoked(process, [*calls, *process.upstreams.calls.values()])
         waiting = [call for call in calls if call.worker is None and not call.is_over]

@@ -119,10 +119,18 @@ async def test_a_reversal_that_redis_remembers_again_counts_once(caller: Caller)
     assert client.exists(keys.undelivered(READER)) == 0
 
 
-async def test_a_reader_that_lives_is_left_alone_and_one_that_is_gone_is_forgotten(caller: Caller) -> None:
+async def test_a_reader_that_lives_is_left_alone_and_one_that_is_long_gone_is_forgotten(
+    caller: Caller,
+) -> None:
     lost, _ = await charge(caller, output_tokens=190)
     assert await on_thread(reaper.reap)() == []
     assert redis.client().hexists(keys.undelivered(READER), lost.hex)
+    just_late = int(clock.now().timestamp() * 1000) - 1
+    redis.client().zadd(keys.READERS, {READER: just_late})
+    await on_thread(reaper.reap)()
+    assert not redis.client().hexists(keys.undelivered(READER), lost.hex)
+    late, _ = await charge(caller, output_tokens=190)
+    assert redis.client().hexists(keys.undelivered(READER), late.hex), "what comes meanwhile is noted too"
     redis.client().zadd(keys.READERS, {READER: 1})
     await on_thread(reaper.reap)()
     assert redis.client().zcard(keys.READERS) == 0
