@@ -113,7 +113,7 @@ def test_beyond_the_quota_nothing_is_stored(
 ) -> None:
     settings.ORGANISATION_QUOTA_BYTES = 1000
     code, printed = refuse("publish", model, "--listing", "acme/new", "--create")
-    assert (code, "Acme keeps 0 bytes of weights" in printed) == (1, True)
+    assert (code, "Acme keeps 0 B of weights" in printed) == (1, True)
     assert not Listing.objects.exists()
     assert not Upload.objects.exists()
     assert not (home / "weights").exists() or not any((home / "weights").iterdir())
@@ -220,7 +220,7 @@ def test_a_hub_model_beyond_the_quota_is_not_fetched(
 ) -> None:
     settings.ORGANISATION_QUOTA_BYTES = 1000
     code, printed = refuse("import_hub", "them/tiny", "--listing", "acme/tiny")
-    assert (code, "Acme keeps 0 bytes of weights" in printed) == (1, True)
+    assert (code, "Acme keeps 0 B of weights" in printed) == (1, True)
     assert hub.fetched() == set()
 
 
