@@ -9,6 +9,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from django.test import RequestFactory, override_settings
 from django.utils import translation
 from rest_framework.exceptions import ParseError, ValidationError
 
@@ -29,7 +30,7 @@ from portal.dashboard import wording
 from portal.dashboard.forms import NewListingForm, OrganisationForm
 from portal.dashboard.plan_form import PlanForm
 from portal.dashboard.rates import read_rate
-from portal.kit import front_matter, markdown
+from portal.kit import addresses, front_matter, markdown, names
 from portal.kit.api import BoundedJSONParser
 from portal.kit.errors import PortalError
 from tests.architecture.hostile import parsers
@@ -54,6 +55,7 @@ READERS = {
     "portal.dashboard.wording: re.compile": "sentences",
     "portal.embedded.become: json.loads": OURS,
     "portal.embedded.runtime: json.loads": OURS,
+    "portal.kit.addresses: re.compile": "headers",
     "portal.kit.environment: parse_qs": OPERATOR,
     "portal.kit.environment: urlsplit": OPERATOR,
     "portal.kit.figures: Decimal": OURS,
@@ -61,7 +63,10 @@ READERS = {
     "portal.kit.markdown: nh3.clean": "cards",
     "portal.kit.markdown: re.compile": "cards",
     "portal.kit.money: Decimal": "prices",
+    "portal.kit.names: re.compile": "names that people read",
+    "portal.kit.names: re.search": "names that people read",
     "portal.kit.outbound: ip_network": OPERATOR,
+    "portal.kit.redis: re.compile": OURS,
     "portal.kit.site: re.compile": OPERATOR,
     "portal.kit.site: urlsplit": OPERATOR,
     "portal.server.limits: ip_network": OURS,
@@ -218,6 +223,11 @@ def read_plan(text: str) -> None:
         form.terms()
 
 
+def forwarded_from(text: str) -> None:
+    with override_settings(TRUST_PROXY=True):
+        addresses.of(RequestFactory().get("/", headers={"X-Forwarded-For": text}))
+
+
 def check_names(paths: list[str]) -> None:
     files.check_names(dict.fromkeys(paths, 1))
 
@@ -302,7 +312,12 @@ def cases() -> dict[str, list[Callable[[], Any]]]:
             for text in ("model." * 2_000, "layers." + "1" * 10_000, "transformer.h." + "9" * 10_000)
         ],
         "json": [lambda text=text: parse_json(text) for text in JSON],
-        "headers": [lambda text=text: _seconds_to_wait(text) for text in ["wait=" * 8_000, "wait=1" * 8_000, *WORDS]],
+        "headers": [lambda text=text: _seconds_to_wait(text) for text in ["wait=" * 8_000, "wait=1" * 8_000, *WORDS]]
+        + [lambda text=text: forwarded_from(text) for text in ["1" * 60_000, "[" + ":" * 60_000, "1.:" * 20_000, *WORDS]],
+        "names that people read": [
+            lambda text=text: names.check(text, what="The name")
+            for text in [*WORDS, filled("\u0301", 60_000), filled("a\u200d", 60_000), filled("\u0416", 60_000)]
+        ],
         "streams": [
             streamed(b"data: " + b"x" * (MOST_EVENT_BYTES - 100), piece=500),
             streamed(b"\n" * 200_000, piece=16_384),
