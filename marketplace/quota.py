@@ -1,6 +1,7 @@
 """How many bytes a version may have, and how many an organisation, a user and all may keep here."""
 
 import os
+from pathlib import Path
 
 from django.conf import settings
 from django.db.models import Q, QuerySet, Sum
@@ -10,7 +11,7 @@ from marketplace.models import Upload, UploadFile, VersionFile
 from marketplace.weights.storage import weights_storage
 from portal.accounts import quotas, suspension
 from portal.accounts.models import Membership, Organisation, OrganisationQuota, Role, User
-from portal.kit import clock
+from portal.kit import clock, private
 from portal.kit.figures import size_text
 
 
@@ -48,7 +49,7 @@ def require_disk(*, size: int) -> None:
     if place is None:
         # Somewhere else than on a disk of ours.
         return
-    os.makedirs(place, exist_ok=True)
+    private.make_folder(Path(place))
     found = os.statvfs(place)
     if size > found.f_bavail * found.f_frsize - settings.FREE_DISK_BYTES:
         raise DiskFull(size=size, contact=suspension.contact())

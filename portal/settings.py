@@ -6,7 +6,7 @@ from typing import Any
 
 from django.templatetags.static import static
 
-from portal.kit import environment, outbound, policies, site
+from portal.kit import environment, outbound, policies, private, site
 from portal.kit.environment import flag, listed, number
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -184,7 +184,11 @@ STORAGES: dict[str, dict[str, Any]] = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     "weights": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(HOME / "weights")},
+        "OPTIONS": {
+            "location": str(HOME / "weights"),
+            "file_permissions_mode": private.FILE,
+            "directory_permissions_mode": private.FOLDER,
+        },
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20

@@ -18,6 +18,7 @@ from portal import embedded
 from portal.embedded.become import PR_SET_PDEATHSIG, prctl
 from portal.embedded.launch import bind_to_us
 from portal.embedded.locations import REPOSITORY
+from portal.kit import private
 from portal.supervisor.announcing import announce_readiness
 from portal.supervisor.checking import CannotStart, Checked, check
 from portal.supervisor.processes import list_programs
@@ -42,6 +43,7 @@ def run(home: Path, *, checked: Checked) -> None:
     port = checked.port
     for warning in checked.warnings:
         say(f"Warning: {warning}")
+    private.close(home)
     with start_services(home, checked) as services:
         # Not before the home is ours: a predecessor that is still stopping may hold the port as well.
         refuse_taken_port(port)

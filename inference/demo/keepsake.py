@@ -8,6 +8,8 @@ from typing import Any
 
 from django.conf import settings
 
+from portal.kit import private
+
 MODE = 0o600
 
 
@@ -32,7 +34,7 @@ def load() -> Keepsake:
 
 def write_private(path: Path, content: dict[str, Any]) -> None:
     """JSON that only this user can read, replaced as a whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=private.FOLDER, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.touch(mode=MODE)
     temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -20,6 +20,7 @@ from django.conf import settings
 
 from marketplace.models import Version, VersionFile
 from marketplace.weights.storage import BLOCK_BYTES, copy_verified, name_of, open_stored, weights_storage
+from portal.kit import private
 
 # A directory that was handed out this recently may still be about to be opened.
 GRACE_SECONDS = 600
@@ -30,6 +31,11 @@ ABANDONED_SECONDS = 24 * 3600
 def root() -> Path:
     """Where this machine keeps its copies."""
     return Path(settings.HOME) / "cache" / "weights"
+
+
+def _make(folder: Path) -> None:
+    private.make_folder(root().parent)
+    folder.mkdir(mode=private.FOLDER, parents=True, exist_ok=True)
 
 
 def directory(version: Version, *, only: Collection[str] | None = None) -> Path:
@@ -60,10 +66,10 @@ def version_of(place: Path) -> str:
 
 
 def _build(place: Path, files: Collection[VersionFile]) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
+    _make(place.parent)
     building = Path(tempfile.mkdtemp(prefix=".", dir=place.parent))
     try:
-        building.chmod(0o755)
+        building.chmod(private.FOLDER)
         for file in files:
             target = building / _checked(file.path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -117,12 +123,12 @@ def _path_in_storage(sha256: str) -> Path | None:
 
 
 def _fetch(file: VersionFile, blob: Path) -> None:
-    blob.parent.mkdir(parents=True, exist_ok=True)
+    _make(blob.parent)
     handle, name = tempfile.mkstemp(prefix=".", dir=blob.parent)
     try:
         with open_stored(file.sha256) as source, os.fdopen(handle, "wb", buffering=BLOCK_BYTES) as target:
             copy_verified(source, target, size=file.size, sha256=file.sha256)
-        Path(name).chmod(0o644)
+        Path(name).chmod(private.FILE)
         Path(name).replace(blob)
     finally:
         Path(name).unlink(missing_ok=True)
@@ -132,7 +138,7 @@ def _fetch(file: VersionFile, blob: Path) -> None:
 def _locked(name: str) -> Iterator[None]:
     """One process or thread of this machine at a time; the lock ends with its holder."""
     folder = root() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     with (folder / name).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -15,6 +15,7 @@ from django.core.files.storage import Storage, storages
 from django.db import connection
 
 from marketplace.errors import DigestMismatch, SizeMismatch, WeightsMissing
+from portal.kit import private
 
 BLOCK_BYTES = 2**20
 
@@ -111,7 +112,8 @@ def _incoming() -> Path:
 @contextmanager
 def _spooled() -> Iterator[IO[bytes]]:
     folder = _incoming()
-    folder.mkdir(parents=True, exist_ok=True)
+    private.make_folder(folder.parent)
+    private.make_folder(folder)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
         try:
             yield spool

@@ -10,6 +10,7 @@ from django.core.management.base import CommandError
 
 from marketplace import importing
 from marketplace.management.releasing import ReleaseCommand
+from portal.kit import private
 from portal.kit.errors import PortalError
 
 
@@ -26,7 +27,7 @@ class Command(ReleaseCommand):
 
     def handle(self, *, repository: str, revision: str | None, allow: list[str], **options: Any) -> None:
         place = Path(settings.HOME) / "imports"
-        place.mkdir(parents=True, exist_ok=True)
+        private.make_folder(place)
         with tempfile.TemporaryDirectory(dir=place) as folder:
             try:
                 found = importing.look(repository, revision=revision, allow=allow)
