@@ -247,6 +247,50 @@ PHRASES = (
     gettext_noop("Rendering a talk with it takes {seconds} s of processor time; a call may take {most} s."),
     gettext_noop("Make the chat template simpler: its loops should go over the messages alone."),
     gettext_noop("eos_token_id {value} lies outside the vocabulary."),
+    # Findings about keys, modules, special tokens and ends.
+    gettext_noop("A list of 1 to {most} modules is expected."),
+    gettext_noop("The Transformer comes first, then its Pooling, then the others."),
+    gettext_noop("The Transformer lies in {folder}; its files must lie beside modules.json."),
+    gettext_noop("Save the model with a newer sentence-transformers."),
+    gettext_noop("The folder {folder} is not one that a {kind} has."),
+    gettext_noop("The config of the {kind} module was not sent."),
+    gettext_noop("include_prompt false beside a default prompt is not supported: prompts are pooled too."),
+    gettext_noop("Save the model without a default prompt."),
+    gettext_noop("prompts must be an object of texts."),
+    gettext_noop("default_prompt_name {name} is not among the prompts."),
+    gettext_noop("Name one of the prompts, or none."),
+    gettext_noop("The weights of the Dense module were not sent as safetensors."),
+    gettext_noop(
+        "Without modules.json it has no effect, in sentence-transformers neither: pooling is by mean."
+    ),
+    gettext_noop("Embedding models with a chat template are not supported: inputs are taken as plain text."),
+    gettext_noop("Remove the template, or let modality_config of {file} name text alone."),
+    gettext_noop("{key} {value} is not supported."),
+    gettext_noop("Save the model without it."),
+    gettext_noop("Nobody knows what these keys mean: {keys}."),
+    gettext_noop("Remove them, or save the model again."),
+    gettext_noop("Without effect, here as in transformers: {keys}."),
+    gettext_noop("Without effect, as {kind} of transformers does not know them: {keys}."),
+    gettext_noop("Left out, as the model computes or needs none of them: {names}."),
+    gettext_noop("Left out: what is kept are the safetensors beside it."),
+    gettext_noop("{name} is not in tokenizer.json; it gets the id {id}, as in transformers."),
+    gettext_noop(
+        "{name} is not in tokenizer.json, and the embedding has no row {row} for it; the chat template writes it."
+    ),
+    gettext_noop(
+        "{name} is not in tokenizer.json, and the embedding has no row {row} for it; it is read as plain text."
+    ),
+    gettext_noop("Save the tokenizer that has this token, and the model with a row for it."),
+    gettext_noop("Neither file names an end: completions run until max_tokens, and are paid to there."),
+    gettext_noop("Name eos_token_id there."),
+    gettext_noop(
+        "The tokenizer's end {token} has the id {id}, which is none of the ends {ends}: chats stop at it, completions run on."
+    ),
+    gettext_noop("Add it to eos_token_id if it ends answers."),
+    gettext_noop("{kind} of transformers reads {text} as {theirs}, but here it is {ours}."),
+    gettext_noop(
+        "If tokenizer.json is right, name PreTrainedTokenizerFast as tokenizer_class; otherwise save the tokenizer again."
+    ),
     # Findings of the trial run.
     gettext_noop("It needs {needed} bytes, more than a worker here has."),
     gettext_noop("One tiny request had no answer after {seconds} s."),
