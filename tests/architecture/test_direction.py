@@ -50,13 +50,30 @@ def test_engines_run_without_django() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def literal_names(name: ast.expr, module: ast.Module, *, of: str) -> set[str]:
+    """What is enqueued: a literal, or an entry of a table of literals that the module declares."""
+    if isinstance(name, ast.Subscript):
+        tables = {
+            ast.unparse(target): node.value
+            for node in module.body if isinstance(node, ast.Assign)
+            for target in node.targets
+        }  # fmt: skip
+        table = tables.get(ast.unparse(name.value))
+        found = table.values if isinstance(table, ast.Dict) else []
+    else:
+        found = [name]
+    assert found, f"{of}: the name must be a literal"
+    assert all(isinstance(each, ast.Constant) for each in found), f"{of}: the name must be a literal"
+    return {each.value for each in found if isinstance(each, ast.Constant)}
+
+
 def test_every_enqueued_name_is_a_task() -> None:
     celery.loader.import_default_modules()
     names = set()
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        module = ast.parse(path.read_text())
+        for node in ast.walk(module):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("queue.enqueue"):
-                assert isinstance(node.args[0], ast.Constant), f"{path.name}: the name must be a literal"
-                names.add(node.args[0].value)
+                names |= literal_names(node.args[0], module, of=path.name)
     assert names
     assert names <= set(celery.tasks), "enqueued by name, but no such task"
