@@ -110,6 +110,8 @@ class _Examination:
         for path, table in TABLES.items():
             if path in self.files:
                 self.findings += check_keys(path, read_object(path, self.files[path]), table)
+        suggested = read_optional("generation_config.json", self.files)
+        self.findings += keys.tell_defaults("generation_config.json", suggested)
 
 
 def _state_facts(config: Config, weights: Weights, language: Language | None, sentences: Sentences) -> Facts:

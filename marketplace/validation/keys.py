@@ -51,6 +51,23 @@ def check_keys(file: str, values: Mapping[str, Any], table: KeyTable) -> list[Fi
     return [warning(file, "unknown-key", f"Without effect, here as in transformers: {listed}.")]
 
 
+def tell_defaults(file: str, values: Mapping[str, Any]) -> list[Finding]:
+    """Sampling that the file suggests, and that only callers who ask for it get."""
+    names = [
+        key
+        for key, same in DEFAULTS_OF_CALLERS.items()
+        if key in values and not any(values[key] == each for each in same)
+    ]
+    if not names:
+        return []
+    listed = ", ".join(f"{name} {_shown(values[name])}" for name in names)
+    return [
+        warning(
+            file, "callers-choose", f"Callers choose these, and OpenAI's defaults hold without: {listed}."
+        )
+    ]
+
+
 def _shown(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

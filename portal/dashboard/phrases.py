@@ -291,6 +291,7 @@ PHRASES = (
     gettext_noop(
         "If tokenizer.json is right, name PreTrainedTokenizerFast as tokenizer_class; otherwise save the tokenizer again."
     ),
+    gettext_noop("Callers choose these, and OpenAI's defaults hold without: {keys}."),
     # Findings of the trial run.
     gettext_noop("It needs {needed} bytes, more than a worker here has."),
     gettext_noop("One tiny request had no answer after {seconds} s."),

@@ -135,6 +135,13 @@ def test_settings_that_would_change_a_vector_are_refused(tmp_path: Path, files: 
     assert examine_encoder(tmp_path, **files) == wrong
 
 
+def test_suggested_sampling_that_callers_must_ask_for_is_told() -> None:
+    (found,) = keys.tell_defaults("g", {"temperature": 0.6, "top_p": 1.0, "repetition_penalty": 1.05})
+    assert found.severity == "warning"
+    assert found.message.endswith("without: temperature 0.6, repetition_penalty 1.05.")
+    assert keys.tell_defaults("g", {"temperature": 1.0, "top_k": 50}) == []
+
+
 def test_every_kind_of_module_has_a_table_or_no_config() -> None:
     assert {kind for kind, table in KINDS.items() if table is None} == {"Transformer", "Dropout"}
 
