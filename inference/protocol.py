@@ -104,7 +104,8 @@ def claim_key(version_hex: str) -> str:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
     """What a worker needs to run a call. `whole` asks for the answer in one piece, with its end. `body` is the engine request's own fields as plain data, without
-    its id: {"prompt_ids", "sampling": {...}} to generate, {"items", "parameters"} for a batch.
+    its id: {"prompt_ids", "sampling": {...}} to generate, {"items", "parameters"} for a batch. `owner` is the organisation
+    whose call it is, in hex: organisations share a full engine.
     """
 
     version: str
@@ -112,6 +113,7 @@ class Payload:
     reply: str
     body: dict[str, Any]
     whole: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

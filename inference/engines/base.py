@@ -55,12 +55,14 @@ class GenerateRequest:
 
     Computed prefixes are shared within one `cache_scope` only: what a stranger's prompt cost, and so what it
     began with, must not show in the time of an answer. Set it to who may know of each other's prompts.
+    Requests of several owners share the engine fairly.
     """
 
     id: str
     prompt_ids: Sequence[int]
     sampling: Sampling
     cache_scope: str = ""
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,7 @@ class BatchRequest:
     id: str
     items: Sequence[Sequence[int]] | Sequence[bytes]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
 
 
 Request = GenerateRequest | BatchRequest

@@ -55,7 +55,10 @@ class Dispatcher:
 
     async def send(self, call: Call, *, kind: Any, body: dict[str, Any], whole: bool) -> None:
         """Dispatch a call once. Raises as `waiting.enter` if too much waits; then no worker will run it."""
-        payload = Payload(version=call.version, kind=kind, reply=self._reply, body=body, whole=whole)
+        owner = call.facts.organisation_id.hex
+        payload = Payload(
+            version=call.version, kind=kind, reply=self._reply, body=body, whole=whole, owner=owner
+        )
         await self._publisher.publish(call, packed=pack(payload))
 
     async def send_again(self, version: str, calls: Sequence[Call], *, is_idle: bool) -> None:

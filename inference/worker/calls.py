@@ -16,13 +16,16 @@ EARLY_CANCEL_SECONDS = 30.0
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """`id` is the request's UUIDv7 in hex; `reply` the stream of the web process that waits."""
+    """`id` is the request's UUIDv7 in hex; `reply` the stream of the web process that waits, `owner` the
+    organisation.
+    """
 
     id: str
     version: str
     reply: str
     # Whoever asked waits for the end, so that chunks would only cost; they are kept here until then.
     whole: bool = False
+    owner: str = ""
     kept: list[Chunk] = field(default_factory=list)
     chunks: int = 0
     first_at: float | None = None

@@ -101,6 +101,11 @@ class Consuming:
         if hub is not None:
             hub.call_soon(self._reconcile)
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether every gate is to be closed for good."""
+        return self._stopping
+
     def stop(self, *, timeout: float) -> bool:
         """Close every gate for good; whether all of them were quiet within `timeout` seconds."""
         self._stopping = True

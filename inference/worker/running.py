@@ -87,6 +87,13 @@ class Runner:
             self._host.release(version, token)
             self._replies.on_finished()
 
+    def run_next_of(self, organisation: str, replica: Replica) -> bool:
+        """Give an organisation's next call to the version's engine; whether there was one."""
+        turn = turns.take_next_of(self._client, replica.version, organisation=organisation)
+        if turn is not None:
+            self._start(*turn, replica)
+        return turn is not None
+
     def abandon(self, version: str, request: str, *, error: str, why: Reason, token: str) -> None:
         """Finish the version's next call as failed: no engine will run it."""
         turn = turns.take_next(self._client, version, request=request, token=token)
@@ -106,7 +113,9 @@ class Runner:
         self._app.send_task(protocol.RUN_TASK, args=(request, 1), queue=protocol.queue_name(version))
 
     def _start(self, request: str, payload: protocol.Payload, replica: Replica) -> None:
-        call = Call(id=request, version=payload.version, reply=payload.reply, whole=payload.whole)
+        call = Call(
+            id=request, version=payload.version, reply=payload.reply, whole=payload.whole, owner=payload.owner
+        )
         if not self._begin(call):
             return
         try:
@@ -171,7 +180,8 @@ def build_request(request: str, payload: protocol.Payload) -> Request:
     fields: Mapping[str, Any] = payload.body
     try:
         if payload.kind == "batch":
-            return BatchRequest(id=request, items=fields["items"], parameters=fields.get("parameters") or {})
+            parameters = fields.get("parameters") or {}
+            return BatchRequest(id=request, items=fields["items"], parameters=parameters, owner=payload.owner)
         sampling = dict(fields["sampling"])
         sampling["stop"] = tuple(sampling.get("stop") or ())
         sampling["end_ids"] = tuple(sampling.get("end_ids") or ())
@@ -180,6 +190,7 @@ def build_request(request: str, payload: protocol.Payload) -> Request:
             prompt_ids=fields["prompt_ids"],
             sampling=Sampling(**sampling),
             cache_scope=fields["cache_scope"],
+            owner=payload.owner,
         )
     except (KeyError, TypeError) as error:
         raise RequestRefused(f"The request does not fit this version: {error}.") from error

@@ -22,6 +22,7 @@ from inference.worker.draining import Draining
 from inference.worker.engine_watch import EngineWatch
 from inference.worker.host import WorkerHost
 from inference.worker.mirror import Mirror
+from inference.worker.newcomers import Newcomers
 from inference.worker.placement import Placement
 from inference.worker.registry import Registry
 from inference.worker.replica import Replica
@@ -87,6 +88,9 @@ class WorkerProcess:
             client, host=self.host, calls=self.calls, replies=self.replies,
             step_seconds=settings.WORKER_STEP_SECONDS, restart=self.draining.restart,
         )  # fmt: skip
+        self.newcomers = Newcomers(
+            client, host=self.host, calls=self.calls, consuming=self.consuming, runner=self.runner
+        )
         self.watchdog = Watchdog(self.celery, app=app, client=client, queue=queue)
         self.host.on_change(self._on_change)
         self.registry.on_beat = self._on_beat
@@ -102,6 +106,7 @@ class WorkerProcess:
         self.registry.start()
         self.control.start()
         self.engine_watch.start()
+        self.newcomers.start()
         self.placement.start()
         threading.Thread(target=loading.warm_up, name="warm-up", daemon=True).start()
         log.info("worker %s serves from %s", self.id.hex, self.registry.state().device)
@@ -127,6 +132,7 @@ class WorkerProcess:
     def _close(self) -> None:
         self.placement.stop(timeout=1.0)
         self.control.stop()
+        self.newcomers.stop()
         self.engine_watch.stop()
         for replica in self.host.all():
             self.host.unload(replica, timeout=ENGINE_SECONDS)

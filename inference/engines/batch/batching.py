@@ -39,19 +39,22 @@ class Limits:
     max_age: float = 0.5
 
 
-def choose(waiting: Sequence[Waiting[T]], *, now: float, limits: Limits) -> list[Waiting[T]]:
-    """The next batch of `waiting`: the shortest items first, or the oldest and its like once it aged.
+def choose(
+    waiting: Sequence[Waiting[T]], *, now: float, limits: Limits, turn: Waiting[T] | None = None
+) -> list[Waiting[T]]:
+    """The next batch of `waiting`: the shortest items first, or the oldest and its like once it aged, or the one
+    whose `turn` it is and its like.
 
     Either is a part of one division by length, so that items that age all at once still run in full batches.
     """
     if not waiting:
         return []
-    oldest = min(waiting, key=lambda entry: entry.since)
+    oldest = turn or min(waiting, key=lambda entry: entry.since)
     peers = sorted(
         (entry for entry in waiting if entry.group == oldest.group), key=lambda entry: entry.length
     )
     batch = _upwards(peers, limits)
-    if now - oldest.since >= limits.max_age:
+    if turn is not None or now - oldest.since >= limits.max_age:
         while all(entry is not oldest for entry in batch):
             peers = peers[len(batch) :]
             batch = _upwards(peers, limits)

@@ -26,6 +26,7 @@ from inference.engines.batch.batching import Limits, Waiting, choose
 from inference.engines.batch.jobs import Entry, Job
 from inference.engines.batch.loading import load_runner
 from inference.engines.batch.runner import Item, Runner
+from inference.engines.batch.turns import Turns
 from inference.engines.device import hand_back_memory, is_cuda
 from inference.engines.pulse import FAILED_STEPS_ALLOWED, Pulse
 
@@ -60,6 +61,7 @@ class BatchEngine:
         self._jobs: dict[str, Job] = {}
         self._waiting: list[Waiting[Entry]] = []
         self._cancelled: list[str] = []
+        self._turns = Turns()
         self._wake = threading.Condition()
         self._state = "open"
         self._pulse = Pulse()
@@ -182,7 +184,9 @@ class BatchEngine:
 
     def _take_batch(self) -> list[Waiting[Entry]]:
         with self._wake:
-            batch = choose(self._waiting, now=time.monotonic(), limits=self._limits)
+            turn = self._turns.next(self._waiting) if self._turns.are_needed(self._jobs.values()) else None
+            batch = choose(self._waiting, now=time.monotonic(), limits=self._limits, turn=turn)
+            self._turns.note(batch)
             taken = set(map(id, batch))
             self._waiting = [entry for entry in self._waiting if id(entry) not in taken]
         return batch

@@ -144,7 +144,8 @@ class Generator:
         self.scheduler.note_speed(total, seconds)
         for work in works:
             work.sequence.computed = work.start + work.count
-            work.sequence.compute_ms += seconds * 1000 * work.count / total
+            if work.start >= work.sequence.counted:
+                work.sequence.compute_ms += seconds * 1000 * work.count / total
 
     def _accept(self, work: Work, choice: Choice) -> None:
         flight = self.flights[work.sequence.request.id]

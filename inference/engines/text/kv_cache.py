@@ -172,7 +172,7 @@ class KVCache:
         return False
 
     def reserve(self, sequence: Sequence) -> bool:
-        """See `Room.reserve`. At least the prompt's last token is always left to compute."""
+        """See `Room.reserve`. At least the last token is always left to compute."""
         number, pool = next((n, p) for n, p in enumerate(self.pools) if p.length >= sequence.limit)
         if not self._ensure_idle_slot(pool):
             return False
@@ -183,8 +183,14 @@ class KVCache:
             pool.copy_from(prefix.pool, prefix.slot, slot, length=prefix.length)
         self._go_live(pool, slot, sequence, length=prefix.length)
         sequence.pool, sequence.slot = number, len(pool.live) - 1
-        sequence.computed = sequence.cached = prefix.length
+        sequence.computed = prefix.length
+        if not sequence.has_made_way:
+            sequence.cached = prefix.length
         return True
+
+    def fits_place_of(self, sequence: Sequence, other: Sequence) -> bool:
+        """See `Room.fits_place_of`."""
+        return self.pools[other.pool].length >= sequence.limit
 
     def release(self, sequence: Sequence, *, keep: bool) -> None:
         """See `Room.release`. Without `keep` the slot is wiped: it may hold NaN."""
@@ -286,7 +292,7 @@ class KVCache:
         best = Prefix()
         tokens, scope = sequence.tokens, sequence.request.cache_scope
         for pool, slot, kept, theirs, known in self._candidates(scope):
-            most = min(known, sequence.prompt_length - 1) // BLOCK * BLOCK
+            most = min(known, len(tokens) - 1) // BLOCK * BLOCK
             # Most candidates differ at once: compare what would make them better before the rest.
             probe = slice(best.length, best.length + BLOCK)
             if most > best.length and theirs[probe] == tokens[probe]:

@@ -4,9 +4,12 @@ Every running sequence decodes one token in every step. What is left of the step
 prompts, in chunks, so that a long prompt never holds up the others' tokens. The oldest unfinished prompt
 is sure of half of it and the rest goes to those nearest their first token, so that neither starves. Where
 the model is slow, the budget shrinks to what keeps a step short while someone waits for the next token.
+
+While sequences of several owners are here, none has more of the places than its share if others lack theirs: its
+newest ones make way, and go on later from what the cache still has of them.
 """
 
-from collections import deque
+from collections import Counter, deque
 from itertools import islice
 from typing import Protocol
 
@@ -24,6 +27,9 @@ class Room(Protocol):
 
     def reserve(self, sequence: Sequence) -> bool:
         """False if it must wait. Else `computed` and `cached` say how much of its prompt was there."""
+
+    def fits_place_of(self, sequence: Sequence, other: Sequence) -> bool:
+        """Whether a waiting sequence is sure of a place if that running one gives its own back."""
 
     def release(self, sequence: Sequence, *, keep: bool) -> None:
         """Give the place back; with `keep` its contents may serve a later prompt."""
@@ -57,9 +63,9 @@ class Scheduler:
 
     def plan(self) -> list[Work]:
         """The work of the next step; empty only when there is nothing to do."""
+        self._admit()
         decoding = [Work(s, s.computed, 1) for s in self.running if not s.is_prefilling]
         budget = self._budget(len(decoding))
-        self._admit()
         return decoding + _share(budget, [s for s in self.running if s.is_prefilling])
 
     def note_speed(self, tokens: int, seconds: float) -> None:
@@ -76,16 +82,64 @@ class Scheduler:
         return max(limit - decoding, limit // 4, 1)
 
     def _admit(self) -> None:
-        """First come, first served; only those wait aside whose beginning is being computed just now."""
-        for sequence in list(islice(self.waiting, 2 * self._slots)):
-            if len(self.running) >= self._slots:
-                return
+        """First come, first served, those first whose owners have least; only those wait aside whose beginning is
+        being computed just now.
+        """
+        if not self.waiting:
+            return
+        share = self._share_of_places()
+        for sequence in self._in_turn():
             if self._room.is_coming(sequence):
                 continue
-            if not self._room.reserve(sequence):
+            if not self._enter(sequence) and not (
+                self._make_way(sequence, share=share) and self._enter(sequence)
+            ):
                 return
-            self.waiting.remove(sequence)
-            self.running.append(sequence)
+
+    def _enter(self, sequence: Sequence) -> bool:
+        if len(self.running) >= self._slots or not self._room.reserve(sequence):
+            return False
+        self.waiting.remove(sequence)
+        self.running.append(sequence)
+        return True
+
+    def _in_turn(self) -> list[Sequence]:
+        first = list(islice(self.waiting, 2 * self._slots))
+        owners = self._count_by_owner()
+        if len(owners.keys() | {sequence.request.owner for sequence in self.waiting}) < 2:
+            return first
+        return sorted(self.waiting, key=lambda sequence: owners[sequence.request.owner])
+
+    def _share_of_places(self) -> int:
+        """How many sequences of each owner may run where there is room for no more than now."""
+        owners = {sequence.request.owner for sequence in (*self.running, *self.waiting)}
+        return max(1, len(self.running) // len(owners))
+
+    def _make_way(self, sequence: Sequence, *, share: int) -> bool:
+        """Take the place of another owner's newest sequence that fits, if that owner has more than its share and
+        this one less.
+        """
+        owners = self._count_by_owner()
+        if not owners or owners[sequence.request.owner] >= share:
+            return False
+        richest = max(owners, key=owners.__getitem__)
+        if owners[richest] <= share:
+            return False
+        theirs = (other for other in reversed(self.running) if other.request.owner == richest)
+        newest = next((other for other in theirs if self._room.fits_place_of(sequence, other)), None)
+        if newest is not None:
+            self._pause(newest)
+        return newest is not None
+
+    def _pause(self, sequence: Sequence) -> None:
+        self.running.remove(sequence)
+        self._room.release(sequence, keep=True)
+        sequence.counted, sequence.has_made_way = max(sequence.counted, sequence.computed), True
+        sequence.computed = 0
+        self.waiting.appendleft(sequence)
+
+    def _count_by_owner(self) -> Counter[str]:
+        return Counter(sequence.request.owner for sequence in self.running)
 
 
 def _share(budget: int, prefilling: list[Sequence]) -> list[Work]:

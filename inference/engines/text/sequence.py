@@ -11,7 +11,8 @@ class Sequence:
 
     `tokens` is the prompt and what was sampled; the first `computed` have their keys and values in the
     cache, of which `cached` came from another sequence. `limit` is the most `tokens` can ever grow to.
-    `pool` and `slot` say where in the cache, while it runs.
+    `pool` and `slot` say where in the cache, while it runs. One that made way for another owner's computes again
+    what the cache has lost meanwhile: up to `counted` that has been counted already, as has `cached`.
     """
 
     request: GenerateRequest
@@ -23,6 +24,8 @@ class Sequence:
     compute_ms: float = 0.0
     pool: int = -1
     slot: int = -1
+    counted: int = 0
+    has_made_way: bool = False
 
     def __post_init__(self) -> None:
         self.tokens = list(self.request.prompt_ids)

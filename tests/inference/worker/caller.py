@@ -37,6 +37,8 @@ class Caller:
     """One web process's end of the protocol."""
 
     subscription: Subscription
+    # As the gateway does; else the message alone says which call is meant.
+    in_line: bool = False
     web_id: str = field(default_factory=lambda: ids.uuid7().hex)
     last: bytes = b"0-0"
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -70,7 +72,7 @@ class Caller:
             door = admission.Admission(client)
             for request in requests:
                 await door.admit(
-                    known, request_id=request, worst=worst, endpoint="test", streamed=True, hold_seconds=60
+                    known, request_id=request, worst=worst, endpoint="test", streamed=True, hold_seconds=300
                 )
             door.close()
             await client.aclose()
@@ -80,9 +82,14 @@ class Caller:
     def send(
         self, request_id: UUID, version: Version, *, kind: Any, body: dict[str, Any], whole: bool = False
     ) -> None:
-        reply = protocol.reply_stream(self.web_id)
-        payload = protocol.Payload(version=version.pk.hex, kind=kind, reply=reply, body=body, whole=whole)
+        reply, owner = protocol.reply_stream(self.web_id), self.subscription.organisation_id.hex
+        payload = protocol.Payload(
+            version=version.pk.hex, kind=kind, reply=reply, body=body, whole=whole, owner=owner
+        )
         client = redis.client()
+        if self.in_line:
+            client.rpush(protocol.line_key(version.pk.hex, owner), request_id.hex)
+            client.zadd(protocol.turns_key(version.pk.hex), {owner: 0}, nx=True)
         client.set(protocol.payload_key(request_id.hex), protocol.pack(payload), ex=protocol.PAYLOAD_SECONDS)
         self.outcomes[request_id.hex] = Outcome()
         app.send_task(
@@ -102,6 +109,11 @@ class Caller:
             assert time.monotonic() < deadline, f"calls are still open: {self.outcomes}"
             for fields in self._entries():
                 self._take(fields)
+
+    def catch_up(self) -> None:
+        """Take in what has been written until now."""
+        for fields in self._entries():
+            self._take(fields)
 
     def cancel(self, request: str) -> None:
         worker = self.outcomes[request].worker

@@ -14,6 +14,8 @@ from tests.inference.worker.caller import Caller
 from tests.inference.worker.worker_process import RunningWorker, start_worker
 from tests.tiny_models import write_llama
 
+METERS = {"text-generation": "output_tokens", "feature-extraction": "input_tokens"}
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -35,17 +37,17 @@ def real_services(transactional_db: None, clean_redis: None) -> None:
 def offer(cast: Cast, tmp_path: Path) -> Callable[..., Offer]:
     """Publish a directory, by default a tiny endless Llama, as the owner; subscribe the outsider."""
 
-    def make(name: str = "tiny", *, directory: Path | None = None, seed: int = 0) -> Offer:
+    def make(
+        name: str = "tiny", *, directory: Path | None = None, seed: int = 0, task: str = "text-generation"
+    ) -> Offer:
         directory = directory or write_llama(tmp_path / name, seed=seed)
-        listing = publishing.create_listing(
-            cast.acme, by=cast.owner, slug=name, name=name, task="text-generation"
-        )
+        listing = publishing.create_listing(cast.acme, by=cast.owner, slug=name, name=name, task=task)
         version = publishing.add_version(listing, by=cast.owner, files=store(directory))
         version = publishing.record_trial(version.pk, ok=True)
         assert version.state == Version.State.READY, version.report
         plan = pricing.create_plan(
             listing, by=cast.owner, kind=Plan.Kind.PAID, name="Paid", slug="paid",
-            components=[pricing.Component(meter="output_tokens", amount=1_000_000, per=1000)],
+            components=[pricing.Component(meter=METERS[task], amount=1_000_000, per=1000)],
         )  # fmt: skip
         publishing.publish(listing, by=cast.owner)
         subscription = subscribing.subscribe(

@@ -112,6 +112,7 @@ LOOPS = {
     "registry": ("inference.worker.registry", "Registry._beat"),
     "control": ("inference.worker.control", "Control._read"),
     "placement": ("inference.worker.placement", "Placement._look"),
+    "newcomers": ("inference.worker.newcomers", "Newcomers.look"),
     "mirror": ("inference.worker.mirror", "Mirror._write"),
     "engine-watch": ("inference.worker.engine_watch", "EngineWatch.look"),
 }

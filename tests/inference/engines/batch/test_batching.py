@@ -90,3 +90,13 @@ def test_nothing_starves_under_a_flood_of_short_items():
         chosen = set(map(id, batch))
         waiting = [entry for entry in waiting if id(entry) not in chosen]
     raise AssertionError("the long item starved")
+
+
+def test_whose_turn_it_is_goes_into_the_next_batch_with_its_like():
+    waiting = queue(*[4] * 500, 900, 4)
+    turn = waiting[-2]
+    assert any(entry is turn for entry in choose(waiting, now=0, limits=LIMITS, turn=turn))
+    turn = waiting[-1]
+    batch = choose(waiting, now=0, limits=LIMITS, turn=turn)
+    assert any(entry is turn for entry in batch)
+    assert len(batch) > 10, "the rest of the batch is filled as ever"

@@ -259,3 +259,26 @@ def test_closing_does_not_wait_for_a_step_that_never_returns(bench, hold, monkey
     bench.engine.close(drain=True, timeout=0.05)
     gate.open.set()
     assert bench.sink.last("r").finish_reason
+
+
+def test_owners_take_turns_however_much_one_of_them_has_waiting(bench, hold):
+    bench.engine._limits = CPU_LIMITS
+    gate = hold(bench)
+    bench.submit("first", [[5]])
+    assert gate.reached.wait(10)
+    for index in range(40):
+        bench.engine.submit(BatchRequest(id=f"flood{index}", items=[[5, 6]] * 50, owner="flood"))
+    bench.engine.submit(BatchRequest(id="modest", items=[[5, 6] * 35], owner="modest"))
+    before = bench.engine.stats().steps
+    ended = []
+    emit = bench.sink.emit
+    bench.sink.emit = lambda request, chunk: (
+        ended.append((request, bench.engine.stats().steps)),
+        emit(request, chunk),
+    )
+    gate.open.set()
+    assert bench.sink.last("modest").finish_reason == "stop"
+    for index in range(40):
+        assert bench.sink.last(f"flood{index}").finish_reason == "stop"
+    assert dict(ended)["modest"] - before <= 3
+    assert bench.engine.stats().steps - before > 20
