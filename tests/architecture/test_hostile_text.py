@@ -30,6 +30,7 @@ from portal.dashboard import wording
 from portal.dashboard.forms import NewListingForm, OrganisationForm
 from portal.dashboard.plan_form import PlanForm
 from portal.dashboard.rates import read_rate
+from portal.dashboard.views import refusals
 from portal.kit import addresses, front_matter, markdown, names
 from portal.kit.api import BoundedJSONParser
 from portal.kit.errors import PortalError
@@ -51,6 +52,7 @@ READERS = {
     "portal.dashboard.forms: SlugField": "names of organisations",
     "portal.dashboard.plan_form: slugify": "plans",
     "portal.dashboard.rates: Decimal": "prices",
+    "portal.dashboard.views.refusals: json.loads": "refusals told again",
     "portal.dashboard.views.studio: json.loads": "json",
     "portal.dashboard.wording: re.compile": "sentences",
     "portal.embedded.become: json.loads": OURS,
@@ -223,6 +225,18 @@ def read_plan(text: str) -> None:
         form.terms()
 
 
+def as_refusal(sentence: str) -> str:
+    return json.dumps(
+        {"code": "invalid_request", "message": sentence[:19_000], "details": {"limit": "9" * 900}}
+    )
+
+
+def tell_again(text: str) -> None:
+    request = RequestFactory().post("/", text, content_type="application/json")
+    with translation.override("zh-hans"):
+        refusals.playground(request)
+
+
 def forwarded_from(text: str) -> None:
     with override_settings(TRUST_PROXY=True):
         addresses.of(RequestFactory().get("/", headers={"X-Forwarded-For": text}))
@@ -314,6 +328,7 @@ def cases() -> dict[str, list[Callable[[], Any]]]:
         "json": [lambda text=text: parse_json(text) for text in JSON],
         "headers": [lambda text=text: _seconds_to_wait(text) for text in ["wait=" * 8_000, "wait=1" * 8_000, *WORDS]]
         + [lambda text=text: forwarded_from(text) for text in ["1" * 60_000, "[" + ":" * 60_000, "1.:" * 20_000, *WORDS]],
+        "refusals told again": [lambda text=text: tell_again(text) for text in [*JSON, *map(as_refusal, SENTENCES)]],
         "names that people read": [
             lambda text=text: names.check(text, what="The name")
             for text in [*WORDS, filled("\u0301", 60_000), filled("a\u200d", 60_000), filled("\u0416", 60_000)]
