@@ -6,6 +6,7 @@ from uuid import UUID
 
 from billing.models import UsageEvent
 from marketplace.models import (
+    EndpointTrial,
     Listing,
     Plan,
     PlanVersion,
@@ -75,11 +76,15 @@ def build(cast: Cast) -> World:
         organisation=cast.acme, email="guest@example.com", role="viewer", invited_by=cast.owner,
         expires_at=clock.now() + timedelta(hours=1),
     )  # fmt: skip
+    trial = EndpointTrial.objects.create(
+        listing=listing, created_by=cast.owner, base_url=f"https://{SECRET}.example/v1", model=SECRET,
+        seen={"ok": True, "message": SECRET, "shown": SECRET, "counts": ""},
+    )  # fmt: skip
     membership = Membership.objects.get(organisation=cast.acme, user=cast.mate)
     world = World(cast, listing, version, plan, upload, subscription, key, membership)
     world.arguments = {
         "owner": "acme", "slug": "hidden", "number": 1, "plan": "mixed", "plan_slug": "mixed",
-        "upload_id": upload.pk, "path": f"{SECRET}.md", "subscription_id": subscription.pk,
+        "upload_id": upload.pk, "trial_id": trial.pk, "path": f"{SECRET}.md", "subscription_id": subscription.pk,
         "invitation_id": invitation.pk, "key_id": key.pk, "pk": key.pk, "request_id": _call(taken, taken_plan), "member_id": membership.pk, "membership_id": membership.pk,
     }  # fmt: skip
     return world
