@@ -15,6 +15,7 @@ listing_urls = [
     path("versions/<int:number>/endpoint-key/", endpoints.EndpointKey.as_view()),
     path("endpoints/", endpoints.EndpointList.as_view()),
     path("uploads/", uploads.UploadList.as_view()),
+    path("uploads/check/", uploads.UploadCheck.as_view()),
     path("plans/", plans.PlanList.as_view()),
     path("plans/<slug:plan>/", plans.PlanDetail.as_view()),
 ]

@@ -5,7 +5,7 @@ client is told to go on from is never ahead of what is stored, whichever web pro
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import IO, TypedDict, cast
 from uuid import UUID
@@ -48,6 +48,17 @@ class Declared(TypedDict):
     sha256: str
 
 
+def check(listing: Listing, *, by: User, sizes: Mapping[str, int]) -> list[str]:
+    """The paths of `sizes` (bytes by path) that an upload would take, before anyone has hashed or sent anything.
+
+    Raises as `begin` would.
+    """
+    membership.require(by, listing.organisation, "publish")
+    kept = _check_names(sizes)
+    quota.require_room(listing.organisation, size=sum(sizes[path] for path in kept))
+    return kept
+
+
 def begin(listing: Listing, *, by: User, files: Sequence[Declared], notes: str = "") -> Upload:
     """An upload of those of `files` that a version may have; the others need not be sent.
 
@@ -79,11 +90,16 @@ def _check_declared(files: Sequence[Declared]) -> list[Declared]:
     if not all(SHA256.fullmatch(declared["sha256"]) for declared in files):
         reason = "Every sha256 must be 64 lower-case hexadecimal digits."
         raise UploadRefused(reason=reason, findings=[], param="files")
-    kept, findings = check_names({path: declared["size"] for path, declared in by_path.items()})
+    kept = _check_names({path: declared["size"] for path, declared in by_path.items()})
+    return [by_path[path] for path in kept]
+
+
+def _check_names(sizes: Mapping[str, int]) -> list[str]:
+    kept, findings = check_names(sizes)
     if wrong := [finding for finding in findings if finding.severity == "error"]:
         reason = f"{wrong[0].file}: {wrong[0].message} {wrong[0].remedy}".strip()
         raise UploadRefused(reason=reason, findings=[finding.to_json() for finding in wrong])
-    return [by_path[path] for path in kept]
+    return kept
 
 
 def find(upload_id: UUID, *, by: User) -> Upload:

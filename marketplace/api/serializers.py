@@ -198,6 +198,21 @@ class DeclaredFileSerializer(serializers.Serializer[Any]):
     sha256 = serializers.RegexField(r"\A[0-9a-f]{64}\Z")
 
 
+class SizedFileSerializer(serializers.Serializer[Any]):
+    path = serializers.CharField(max_length=MAX_PATH_LENGTH, trim_whitespace=False)
+    size = serializers.IntegerField(min_value=0, max_value=2**62)
+
+
+class UploadCheckSerializer(serializers.Serializer[Any]):
+    files = serializers.ListField(child=SizedFileSerializer(), allow_empty=False, max_length=MAX_FILES)
+
+
+class WantedFilesSerializer(serializers.Serializer[Any]):
+    """Those that an upload would take; the others need be neither hashed nor sent."""
+
+    paths = serializers.ListField(child=serializers.CharField())
+
+
 class UploadBeginSerializer(serializers.Serializer[Any]):
     files = serializers.ListField(child=DeclaredFileSerializer(), allow_empty=False, max_length=MAX_FILES)
     notes = serializers.CharField(required=False, default="", allow_blank=True, max_length=10_000)

@@ -15,8 +15,10 @@ from marketplace.api.serializers import (
     OffsetSerializer,
     OwnVersionSerializer,
     UploadBeginSerializer,
+    UploadCheckSerializer,
     UploadFileSerializer,
     UploadSerializer,
+    WantedFilesSerializer,
 )
 from marketplace.models import Upload
 from portal.accounts.models import ApiKey
@@ -53,6 +55,19 @@ class UploadList(APIView):
         given.is_valid(raise_exception=True)
         upload = uploads.begin(listing, by=access.user_of(request), **given.validated_data)
         return Response(UploadSerializer(upload).data, status=201)
+
+
+class UploadCheck(APIView):
+    @extend_schema(
+        operation_id="uploads_check", request=UploadCheckSerializer, responses=WantedFilesSerializer
+    )
+    def post(self, request: Request, owner: str, slug: str) -> Response:
+        """Ask by names and sizes alone, before hashing: names, sizes and quotas are refused here already."""
+        listing = access.managed(request, owner, slug)
+        given = UploadCheckSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        sizes = {file["path"]: file["size"] for file in given.validated_data["files"]}
+        return Response({"paths": uploads.check(listing, by=access.user_of(request), sizes=sizes)})
 
 
 class UploadDetail(APIView):

@@ -351,3 +351,20 @@ def test_of_simultaneous_chunks_one_counts(begin: Begin) -> None:
     uploads.append(upload, "README.md", offset=4, chunk=b"4567")
     assert upload.files.get().stored
     assert weights_storage().exists(f"{upload.files.get().sha256[:2]}/{upload.files.get().sha256}")
+
+
+def test_names_sizes_and_quotas_are_refused_before_anything_is_hashed(
+    cast: Cast, listing: Listing, settings: LazySettings
+) -> None:
+    browser, path = cast.browser(cast.mate), f"/api/listings/{listing.path}/uploads/check/"
+
+    def ask(**sizes: int) -> Any:
+        files = [{"path": name.replace("_", "."), "size": size} for name, size in sizes.items()]
+        return browser.post(path, {"files": files}, content_type="application/json")
+
+    assert ask(README_md=5, model_onnx=7).json() == {"paths": ["README.md"]}
+    assert ask(evil_zip=5).json()["error"]["findings"][0]["file"] == "evil.zip"
+    settings.ORGANISATION_QUOTA_BYTES = 10
+    refused = ask(config_json=11)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (413, "quota_exceeded")
+    assert not Upload.objects.exists()

@@ -65,7 +65,7 @@ SLOWED = {"api/uploads/<uuid:upload_id>/complete/", "studio/listings/<slug:slug>
 NOTHING_NEW = {
     "console/keys/<uuid:key_id>/limits/", "console/keys/<uuid:key_id>/revoke/", "organisation/switch/",
     "console/subscriptions/<uuid:subscription_id>/cancel/", "console/subscriptions/<uuid:subscription_id>/limit/",
-    "studio/listings/<slug:slug>/edit/", "studio/listings/<slug:slug>/upload/refusal/",
+    "api/listings/<slug:owner>/<slug:slug>/uploads/check/", "studio/listings/<slug:slug>/edit/", "studio/listings/<slug:slug>/upload/refusal/",
     "studio/listings/<slug:slug>/versions/<int:number>/endpoint-key/", "studio/listings/<slug:slug>/publish/",
     "studio/listings/<slug:slug>/versions/<int:number>/current/", "studio/listings/<slug:slug>/withdraw/",
     "studio/listings/<slug:slug>/plans/<slug:plan_slug>/archive/", "studio/listings/<slug:slug>/visitors/",

@@ -20,6 +20,8 @@ MOST_BYTES = 20_000
 @require_POST
 def playground(request: HttpRequest) -> HttpResponse:
     """`{"message", "url", "action"}`: in the reader's language, and where the limit is changed, if it is one."""
+    if request.content_type != "application/json":
+        raise Invalid(reason="The request cannot be carried out.")
     try:
         error = json.loads(request.body[:MOST_BYTES])
         details = error.get("details") or {}

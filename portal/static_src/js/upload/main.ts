@@ -64,6 +64,11 @@ class UploadPage {
   }
 
   private async begin(): Promise<UploadState> {
+    // Names, sizes and quotas first: nobody should hash for an hour to be refused then.
+    const asked = this.chosen.map(({ path, file }) => ({ path, size: file.size }));
+    const { paths } = await call("POST", `${this.root.dataset.begin!}check/`, JSON.stringify({ files: asked }), this.abort.signal);
+    const wanted = new Set<string>(paths);
+    this.chosen = this.chosen.filter(({ path }) => wanted.has(path));
     const files = [];
     this.done = 0;
     for (const each of this.chosen) {
