@@ -81,6 +81,7 @@ def begin_trial(listing: Listing, *, by: User, wanted: Wanted) -> EndpointTrial:
     """
     membership.require(by, listing.organisation, "publish")
     wanted = check(wanted, task=listing.task)
+    quotas.slow_down(by)
     with transaction.atomic():
         trial = EndpointTrial.objects.create(
             listing=listing, created_by=by, base_url=wanted.base_url, model=wanted.model,

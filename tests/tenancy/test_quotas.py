@@ -61,6 +61,8 @@ PAGES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 # They make versions of uploads and plans, which the rate of making bounds and, of versions, a quota.
 SLOWED = {"api/uploads/<uuid:upload_id>/complete/", "studio/listings/<slug:slug>/plans/<slug:plan_slug>/"}
+# To look at it makes terms for the provider's own use, once for each listing.
+ONCE = {"studio/listings/<slug:slug>/versions/<int:number>/"}
 # They change or end what is there, or only look.
 NOTHING_NEW = {
     "console/keys/<uuid:key_id>/limits/", "console/keys/<uuid:key_id>/revoke/", "organisation/switch/",
@@ -92,7 +94,7 @@ def takes_post(client: Client, route: Route, world: World) -> bool:
 
 
 def test_every_door_that_takes_post_is_known_here(cast: Cast, world: World) -> None:
-    known = {*API, *PAGES, *SLOWED, *NOTHING_NEW}
+    known = {*API, *PAGES, *SLOWED, *ONCE, *NOTHING_NEW}
     client = cast.browser(cast.owner)
     client.raise_request_exception = False
     unknown = []
@@ -105,6 +107,15 @@ def test_every_door_that_takes_post_is_known_here(cast: Cast, world: World) -> N
         if route.pattern.startswith("api/") and takes_post(client, route, world):
             unknown.append(route.pattern)
     assert not unknown, "say above what bounds what they make"
+
+
+def test_what_is_made_by_looking_is_made_once(cast: Cast, world: World) -> None:
+    client, counts = cast.browser(cast.owner), []
+    for _ in range(3):
+        for pattern in ONCE:
+            assert client.get(Route(pattern).path(world.arguments)).status_code == 200
+        counts.append(rows())
+    assert counts[0] == counts[2]
 
 
 def rows() -> dict[str, int]:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import RawPostDataException
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.decorators.csrf import csrf_exempt
@@ -27,7 +28,7 @@ def playground(request: HttpRequest) -> HttpResponse:
         details = error.get("details") or {}
         message = wording.retell({**details, "code": error["code"], "message": str(error["message"])})
         place = _find_place(error["code"], details)
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as wrong:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, RawPostDataException) as wrong:
         raise Invalid(reason="The request cannot be carried out.") from wrong
     return JsonResponse({"message": message, **place})
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from billing import usage as metered
 from billing.events import METERS
@@ -30,7 +30,7 @@ class Counted:
 
 
 @login_required
-@require_GET
+@require_safe
 def page(request: HttpRequest, request_id: str) -> HttpResponse:
     """A call of any organisation of the reader's, so that its address can be passed on inside one. Raises `NotFound`."""
     acting = actor(request)

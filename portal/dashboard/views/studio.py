@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
+from django.http.request import RawPostDataException
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST
@@ -121,7 +122,7 @@ def upload_refusal(request: HttpRequest, slug: str) -> HttpResponse:
             "message": wording.retell(told),
             "findings": [Finding(**each).to_json() for each in findings],
         }
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, RawPostDataException) as error:
         raise Invalid(reason="The request cannot be carried out.") from error
     return render(request, "studio/refusal.html", context | {"listing": found})
 
