@@ -130,8 +130,9 @@ def test_an_unknown_model_is_not_found(client: openai.OpenAI) -> None:
 
 
 def test_a_model_without_subscription_is_refused(market: Market) -> None:
+    stranger = market.stack.sign_up("stranger@example.com")
     with pytest.raises(openai.PermissionDeniedError):
-        market.provider.client().chat.completions.create(model=market.text, messages=HELLO, max_tokens=1)
+        stranger.client().chat.completions.create(model=market.text, messages=HELLO, max_tokens=1)
 
 
 def test_over_quota_is_refused_and_says_what_is_left(client: openai.OpenAI, market: Market) -> None:

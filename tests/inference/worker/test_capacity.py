@@ -84,7 +84,8 @@ def test_a_version_larger_than_every_worker_is_refused_with_its_size(
     request = caller.generate(offered.version)
     caller.read(seconds=10)
     assert caller.outcomes[request].outcome == "failed", worker.log
-    assert str(offered.version.memory_bytes) in (caller.outcomes[request].error or "")
+    megabytes = offered.version.memory_bytes / 1e6
+    assert f"needs {megabytes:.1f} MB" in (caller.outcomes[request].error or "")
 
 
 def test_corrupt_weights_fail_clearly_and_are_not_tried_over_and_over(
