@@ -55,7 +55,9 @@ def set_limits(browser: Client, tiny: Offer, **limits: int) -> None:
     organisation = tiny.buyer.personal_organisation
     typed = {name: getattr(organisation, name) for name in ("slug", "name", "kind")}
     typed |= dict.fromkeys(("tokens_per_minute", "concurrent_requests"), 0)
-    typed |= {f"{rows}-{count}_FORMS": 0 for rows in ("memberships", "quota") for count in ("TOTAL", "INITIAL")}
+    typed |= {
+        f"{rows}-{count}_FORMS": 0 for rows in ("memberships", "quota") for count in ("TOTAL", "INITIAL")
+    }
     page = reverse("admin:accounts_organisation_change", args=[organisation.pk])
     answer = browser.post(page, typed | limits)
     assert answer.status_code == 302, answer.content.decode()
