@@ -74,11 +74,11 @@ def test_spans_that_adjoin_add_up_and_say_which_bounds_they_used(
 @pytest.mark.parametrize(
     ("bounds", "status"),
     [({"end": "0001-01-01T00:00:00Z"}, 400), ({"start": "1969-12-31T23:00:00Z"}, 400),
-     ({"end": "9999-12-31T23:59:59Z"}, 200), ({"start": "9999-12-31T23:30:00Z", "end": "9999-12-31T23:59:00Z"}, 200),
+     ({"end": "9999-12-31T23:59:59Z"}, 400), ({"start": "9999-12-31T23:30:00Z", "end": "9999-12-31T23:59:00Z"}, 400),
      ({"end": "9999-12-31T23:59:59-12:00"}, 400)],
 )  # fmt: skip
 @pytest.mark.parametrize("route", ["/api/usage/", "/api/earnings/"])
-def test_spans_at_the_ends_of_time_are_answered_or_refused(
+def test_spans_at_the_ends_of_time_are_refused(
     books: None, cast: Cast, route: str, bounds: dict[str, str], status: int
 ) -> None:
     assert cast.browser(cast.mate).get(route, bounds).status_code == status

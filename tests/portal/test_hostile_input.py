@@ -51,7 +51,7 @@ def test_a_key_ends_with_the_membership_of_who_made_it(cast: Cast) -> None:
     paths = ["/api/keys/", "/api/subscriptions/", "/api/listings/?mine=1"]
     assert [client.get(path, headers=headers).status_code for path in paths] == [200] * 3
     mine = Membership.objects.get(user=cast.mate, organisation=cast.acme)
-    membership.remove(cast.acme, by=cast.owner, membership_id=mine.pk)
+    membership.remove(cast.acme, by=cast.owner, membership_id=mine.pk, keys="revoke")
     assert [client.get(path, headers=headers).status_code for path in paths] == [401] * 3
 
 

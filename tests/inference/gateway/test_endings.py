@@ -271,7 +271,7 @@ def test_without_a_worker_that_fits_calls_are_refused_at_once(
     small = worker(memory_bytes=1000)
     await_that(lambda: redis.client().exists(protocol.worker_key(small.id)))
     time.sleep(3 * watch.LOOK_SECONDS)
-    with pytest.raises(openai.InternalServerError, match="the largest worker has 1000"):
+    with pytest.raises(openai.InternalServerError, match="the largest worker has 1 kB"):
         ask(client(tiny), tiny)
     assert usage_events() == []
 

@@ -122,9 +122,10 @@ def test_a_key_belongs_to_one_request_of_one_organisation(
     first = post(tiny)
     other = post(tiny, temperature=0.5)
     assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_key_reused")
-    _, stranger = api_keys.issue(cast.acme, by=cast.owner, name="theirs", scopes=["inference"])
-    theirs = post(tiny, api_key=stranger)
-    assert theirs.status_code in (403, 404), "not the outsider's answer"
+    theirs = cast.mate.personal_organisation
+    _, stranger = api_keys.issue(theirs, by=cast.mate, name="theirs", scopes=["inference"])
+    answer = post(tiny, api_key=stranger)
+    assert answer.status_code in (403, 404), "not the outsider's answer"
     assert post(tiny).content == first.content
 
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 
 from inference import tokenizer_agreement, trial
 from inference.tokenizer_agreement import compare
-from marketplace import folders, publishing
+from marketplace import examining, folders, publishing
 from tests.conftest import Cast
 from tests.tiny_models import write_bert
 
@@ -120,7 +120,7 @@ def test_a_trial_refuses_what_is_read_otherwise(cast: Cast, tmp_path: Path) -> N
         cast.acme, by=cast.owner, slug="other", name="Other", task="feature-extraction"
     )
     report = folders.examine(folder, task=listing.task)
-    version = folders.release(folder, report, listing=listing, by=cast.owner)
+    version = examining.examine(folders.release(folder, report, listing=listing, by=cast.owner))
     refused = trial.run(version)
     assert not refused.ok
     assert "tokenizer-differs" in {finding.rule for finding in refused.findings}
